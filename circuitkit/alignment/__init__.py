@@ -1,0 +1,1 @@
+"""Similarity of components across models, matching, nulls and the alignment score."""

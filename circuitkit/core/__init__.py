@@ -1,0 +1,1 @@
+"""Shared nouns, saving and loading of results, errors."""

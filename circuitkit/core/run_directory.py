@@ -1,0 +1,183 @@
+"""Run directories: `result.json` beside `tensors.safetensors`, written whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from circuitkit.core.errors import ResultError
+
+_RESULT, _TENSORS = "result.json", "tensors.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """A saved result read back.
+
+    Attributes:
+        path: The run directory.
+        result: What `result.json` holds.
+        tensors: Tensors by name; their axes are named in `result["tensors"]`.
+    """
+
+    path: Path
+    result: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def check_target(path: Path) -> None:
+    """Refuse, before any work is done, a place that a run cannot be written to.
+
+    Raises:
+        ResultError: The path is a file or a directory that is no run, or its parent cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise ResultError(
+            f"Output {str(path)!r} is a file; a run needs a directory. Name another with --out."
+        )
+    if path.is_dir() and any(path.iterdir()) and not (path / _RESULT).exists():
+        raise ResultError(
+            f"Output {str(path)!r} is a directory with other files in it; a run replaces only an earlier run. "
+            "Name another with --out."
+        )
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ResultError(f"Output {str(path)!r} cannot be written: no right to write in {str(parent)!r}.")
+
+
+def save_run(
+    path: Path,
+    result: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    axes: Mapping[str, tuple[str, ...]],
+) -> Path:
+    """Write a run directory through a temporary sibling, replacing only an earlier run.
+
+    Args:
+        path: The run directory; parents are made.
+        result: JSON-able result; `schema` must be among its keys. Not-a-number and infinity are refused.
+        tensors: Tensors to keep beside it.
+        axes: The name of every axis of every tensor, added to the JSON.
+
+    Raises:
+        ResultError: The directory cannot be written (a file in the way, no right, no space).
+    """
+    check_target(path)
+    described = {
+        name: {"axes": list(axes[name]), "shape": list(t.shape), "dtype": str(t.dtype).removeprefix("torch.")}
+        for name, t in tensors.items()
+    }
+    text = json.dumps({**result, "tensors": described}, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            fresh = Path(folder) / "run"
+            fresh.mkdir()
+            (fresh / _RESULT).write_text(text + "\n", encoding="utf-8")
+            if tensors:
+                save_file({k: t.contiguous() for k, t in tensors.items()}, fresh / _TENSORS)
+            if path.exists():
+                path.rename(Path(folder) / "old")
+            fresh.rename(path)
+    except (OSError, SafetensorError) as error:
+        raise ResultError(
+            f"Result could not be written to {str(path)!r}: {error}. Name another with --out."
+        ) from error
+    return path
+
+
+def load_run(path: Path | str, *, schema: str | None = None) -> Run:
+    """Read a run directory back.
+
+    Args:
+        path: The run directory.
+        schema: Name and version that the result must carry, for example `circuitkit.alignment/1`.
+
+    Raises:
+        ResultError: There is no run, it is broken, or it is of another schema.
+    """
+    path = Path(path)
+    try:
+        result = json.loads((path / _RESULT).read_text(encoding="utf-8"))
+        tensors = load_file(path / _TENSORS) if (path / _TENSORS).exists() else {}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ResultError(
+            f"No run at {str(path)!r}: it holds no {_RESULT}. Name a directory written by --out."
+        ) from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ResultError(f"Run {str(path)!r} cannot be read ({error}). Make it again.") from error
+    found = result.get("schema") if isinstance(result, dict) else None
+    if not isinstance(found, str) or not found.startswith("circuitkit."):
+        raise ResultError(f"Run {str(path)!r} is not a circuitkit result: its {_RESULT} names no schema.")
+    if schema is not None and found != schema:
+        raise ResultError(f"Run {str(path)!r} holds {found}; wanted {schema}.")
+    missing = sorted(set(result.get("tensors", {})) - set(tensors))
+    if missing:
+        raise ResultError(
+            f"Run {str(path)!r} lacks tensors that it lists: {', '.join(missing)}. Make it again."
+        )
+    return Run(path=path, result=result, tensors=tensors)
+
+
+class ShardStore:
+    """Finished pieces of a long computation, kept beside the run until the run is whole.
+
+    Shards live in `FOLDER/KEY/`, where the key digests everything that the numbers depend on, so that a
+    changed model, task or option never meets an old shard.
+
+    Args:
+        folder: Where shards are kept; made when the first one is written.
+        key: Digest of what the shards depend on.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.path = folder / key
+
+    def load(self, name: str) -> dict[str, Tensor] | None:
+        """The shard's tensors, or None if it was never finished."""
+        file = self.path / f"{name}.safetensors"
+        if not file.exists():
+            return None
+        try:
+            return load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise ResultError(
+                f"Shard {str(file)!r} cannot be read ({error}). Delete it and run again."
+            ) from error
+
+    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep a finished shard; it appears whole or not at all.
+
+        Raises:
+            ResultError: It cannot be written.
+        """
+        file = self.path / f"{name}.safetensors"
+        part = file.with_suffix(".part")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            save_file({k: t.contiguous() for k, t in tensors.items()}, part)
+            part.replace(file)
+        except (OSError, SafetensorError) as error:
+            raise ResultError(
+                f"Shard could not be written to {str(self.path)!r}: {error}. Name another with --out."
+            ) from error
+
+
+def partial_folder(path: Path) -> Path:
+    """Where the shards of a run in the making are kept: a hidden sibling of the run directory."""
+    return path.parent / f".{path.name}.partial"
+
+
+def drop_partial(path: Path) -> None:
+    """Delete the shards of a run that is now whole."""
+    shutil.rmtree(partial_folder(path), ignore_errors=True)

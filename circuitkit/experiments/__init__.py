@@ -1,0 +1,1 @@
+"""Named studies built from the measuring layers."""

@@ -1,0 +1,1 @@
+"""Ablations and the exact replay sweep."""

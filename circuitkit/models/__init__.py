@@ -1,0 +1,1 @@
+"""One hookable interface over the supported model families; the only package that imports transformer_lens."""

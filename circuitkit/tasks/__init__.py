@@ -1,0 +1,1 @@
+"""Task files to prompts to token batches."""
