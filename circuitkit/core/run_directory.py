@@ -45,8 +45,8 @@ def check_target(path: Path) -> None:
         )
     if path.is_dir() and any(path.iterdir()) and not (path / _RESULT).exists():
         raise ResultError(
-            f"Output {str(path)!r} is a directory with other files in it; a run replaces only an earlier run. "
-            "Name another with --out."
+            f"Output {str(path)!r} is a directory with other files in it; a run replaces only an earlier "
+            "run. Name another with --out."
         )
     parent = path.absolute().parent
     while not parent.exists():
@@ -86,14 +86,23 @@ def save_run(
             (fresh / _RESULT).write_text(text + "\n", encoding="utf-8")
             if tensors:
                 save_file({k: t.contiguous() for k, t in tensors.items()}, fresh / _TENSORS)
-            if path.exists():
-                path.rename(Path(folder) / "old")
-            fresh.rename(path)
+            _swap_in(fresh, path, aside=Path(folder) / "old")
     except (OSError, SafetensorError) as error:
         raise ResultError(
             f"Result could not be written to {str(path)!r}: {error}. Name another with --out."
         ) from error
     return path
+
+
+def _swap_in(fresh: Path, path: Path, *, aside: Path) -> None:
+    if path.exists():
+        path.rename(aside)
+    try:
+        fresh.rename(path)
+    except BaseException:  # also an interrupt: the earlier run must not go down with the temporary folder
+        if aside.exists():
+            aside.rename(path)
+        raise
 
 
 def load_run(path: Path | str, *, schema: str | None = None) -> Run:

@@ -1,1 +1,1 @@
-"""One hookable interface over the supported model families; the only package that imports transformer_lens."""
+"""One hookable interface over the model families; the only package that imports transformer_lens."""

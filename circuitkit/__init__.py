@@ -1,0 +1,54 @@
+"""circuitkit: did the student learn the teacher's mechanism, or only its answers?
+
+The names below are imported on first use, so that `import circuitkit` and the command line stay fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from circuitkit.alignment.align import align as align
+    from circuitkit.alignment.result import AlignmentResult as AlignmentResult
+    from circuitkit.core.component import Component as Component
+    from circuitkit.core.errors import CircuitKitError as CircuitKitError
+    from circuitkit.core.run_directory import load_run as load_run
+    from circuitkit.discovery.influence import Influence as Influence
+    from circuitkit.discovery.influence import influence as influence
+    from circuitkit.models.hooked_model import HookedModel as HookedModel
+    from circuitkit.models.loading import load_model as load_model
+    from circuitkit.models.loading import wrap_model as wrap_model
+    from circuitkit.reports.html import report as report
+    from circuitkit.tasks.batch import build_batch as build_batch
+    from circuitkit.tasks.loading import load_task as load_task
+    from circuitkit.tasks.task import Task as Task
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "align": "circuitkit.alignment.align",
+    "AlignmentResult": "circuitkit.alignment.result",
+    "Component": "circuitkit.core.component",
+    "CircuitKitError": "circuitkit.core.errors",
+    "load_run": "circuitkit.core.run_directory",
+    "Influence": "circuitkit.discovery.influence",
+    "influence": "circuitkit.discovery.influence",
+    "HookedModel": "circuitkit.models.hooked_model",
+    "load_model": "circuitkit.models.loading",
+    "wrap_model": "circuitkit.models.loading",
+    "report": "circuitkit.reports.html",
+    "build_batch": "circuitkit.tasks.batch",
+    "load_task": "circuitkit.tasks.loading",
+    "Task": "circuitkit.tasks.task",
+}
+
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is stated above, under TYPE_CHECKING
+    if name not in _HOMES:
+        raise AttributeError(f"module 'circuitkit' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
