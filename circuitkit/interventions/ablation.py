@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from circuitkit.core.errors import OptionError
+
 
 class Ablation(StrEnum):
     """The four replacements of ALIGNMENT ("Ablation"); Distilled Circuits uses the first.
@@ -23,3 +25,17 @@ class Ablation(StrEnum):
     def needs_corrupted(self) -> bool:
         """Whether corrupted prompts are needed."""
         return self in (Ablation.CORRUPTED_MEAN, Ablation.RESAMPLE)
+
+
+def parse_ablation(ablation: Ablation | str) -> Ablation:
+    """Read an ablation's name.
+
+    Raises:
+        OptionError: There is no such ablation.
+    """
+    try:
+        return Ablation(ablation)
+    except ValueError as error:
+        raise OptionError(
+            f"Ablation {str(ablation)!r} unknown; choose one of {', '.join(Ablation)}."
+        ) from error

@@ -1,0 +1,55 @@
+"""Can the model do the task at all? The intact model's logit difference with its uncertainty."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from circuitkit.core.bootstrap import percentile_interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """Logit difference of the intact model, in logits.
+
+    Attributes:
+        mean: Mean over prompts.
+        ci95: Percentile bootstrap interval of the mean; None when intervals are off.
+        accuracy: Share of prompts with the correct answer above the incorrect one.
+        clear: Whether the mean lies at least two standard errors above 0. Where it does not, percentages
+            of it mean nothing and are not given.
+    """
+
+    mean: float
+    ci95: tuple[float, float] | None
+    accuracy: float
+    clear: bool
+
+    def warning(self, name: str) -> str | None:
+        """The plain sentence that a reader must see when the model cannot do the task, else None."""
+        if self.clear:
+            return None
+        return (
+            f"{name} does not do this task: its mean logit difference, {self.mean:.2f}, is not clearly above "
+            "0. Percentages of it are not given, and influences say little."
+        )
+
+
+def measure_baseline(
+    clean: Float[Tensor, " prompt"], weights: Float[Tensor, "draw prompt"] | None
+) -> Baseline:
+    """Summarise per-prompt logit differences.
+
+    Args:
+        clean: Logit difference per prompt.
+        weights: Bootstrap weights over the same prompts, or None for no interval.
+    """
+    values = clean.double()
+    mean = values.mean().item()
+    error = values.std().item() / len(values) ** 0.5 if len(values) > 1 else float("inf")
+    interval = None
+    if weights is not None:
+        low, high = percentile_interval(weights @ values)
+        interval = (low.item(), high.item())
+    accuracy = (values > 0).double().mean().item()
+    return Baseline(mean=mean, ci95=interval, accuracy=accuracy, clear=mean > 0 and mean >= 2 * error)

@@ -1,0 +1,215 @@
+"""How much every head and MLP of a model contributes to a task."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+import circuitkit
+from circuitkit.core.bootstrap import bootstrap_weights, percentile_interval
+from circuitkit.core.component import Component
+from circuitkit.core.progress import Progress, silent
+from circuitkit.core.provenance import provenance
+from circuitkit.core.run_directory import ShardStore, save_run
+from circuitkit.discovery.baseline import Baseline, measure_baseline
+from circuitkit.discovery.normalize import Normalize, Sign, normalize_influence
+from circuitkit.interventions.ablation import Ablation, parse_ablation
+from circuitkit.interventions.sweep import sweep, sweep_key
+from circuitkit.models.hooked_model import HookedModel
+from circuitkit.models.info import ModelInfo
+from circuitkit.tasks.batch import PromptBatch, build_batch
+from circuitkit.tasks.describe import describe_task
+from circuitkit.tasks.task import Task
+
+SCHEMA = "circuitkit.influence/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Influence:
+    """Influence of every component of one model on one task, with the per-prompt effects it comes from.
+
+    Attributes:
+        model: The model measured.
+        task: Name, hash and prompt counts of the task.
+        components: Row order of `ablated`.
+        clean: Logit difference of the intact model per prompt, in logits.
+        ablated: Logit difference with one component ablated, in logits.
+        normalize: How drops were scaled to influences.
+        sign: How components were counted whose ablation helps.
+        n_draws: Bootstrap draws behind the intervals; 0 means none.
+        settings: Every option of the measurement.
+        made_with: Versions, device, dtype and command.
+        notices: Plain facts about the prompts that a reader must see.
+    """
+
+    model: ModelInfo
+    task: Mapping[str, Any]
+    components: tuple[Component, ...]
+    clean: Float[Tensor, " prompt"]
+    ablated: Float[Tensor, "component prompt"]
+    normalize: Normalize
+    sign: Sign
+    n_draws: int
+    settings: Mapping[str, Any]
+    made_with: Mapping[str, Any]
+    notices: tuple[str, ...]
+
+    @property
+    def drops(self) -> Float[Tensor, "component prompt"]:
+        """Fall of the logit difference under ablation, in logits; positive: the component helped (Eq. 4)."""
+        return self.clean - self.ablated
+
+    @property
+    def values(self) -> Float[Tensor, " component"]:
+        """Normalised influence (Eq. 5)."""
+        mean_drops = self.drops.double().mean(1)
+        return normalize_influence(mean_drops, normalize=self.normalize, sign=self.sign)
+
+    def draws(self, weights: Float[Tensor, "draw prompt"]) -> Float[Tensor, "draw component"]:
+        """Influences of bootstrap draws; the scale is drawn along."""
+        return normalize_influence(weights @ self.drops.double().T, normalize=self.normalize, sign=self.sign)
+
+    def weights(self) -> Float[Tensor, "draw prompt"] | None:
+        """The bootstrap weights of this measurement, None when intervals are off."""
+        if not self.n_draws:
+            return None
+        return bootstrap_weights(len(self.clean), self.n_draws, seed=int(self.settings["seed"]))
+
+    @property
+    def baseline(self) -> Baseline:
+        """The intact model's logit difference."""
+        return measure_baseline(self.clean, self.weights())
+
+    def table(self) -> dict[str, dict[str, Any]]:
+        """Drop (logits), influence and their 95% intervals, by component name."""
+        weights, values, drops = self.weights(), self.values, self.drops.double()
+        rows = {
+            str(c): {
+                "drop": drops[i].mean().item(),
+                "influence": values[i].item(),
+                "ci95": None,
+                "drop_ci95": None,
+            }
+            for i, c in enumerate(self.components)
+        }
+        if weights is not None:
+            for name, drawn in (("ci95", self.draws(weights)), ("drop_ci95", weights @ drops.T)):
+                low, high = percentile_interval(drawn)
+                for i, row in enumerate(rows.values()):
+                    row[name] = [low[i].item(), high[i].item()]
+        return rows
+
+    def frame(self) -> pd.DataFrame:
+        """One row a component, the most influential first."""
+        rows = [{"component": name, **row} for name, row in self.table().items()]
+        return pd.DataFrame(rows).sort_values("influence", ascending=False, ignore_index=True)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that a reader must see beside the numbers."""
+        warning = self.baseline.warning(self.model.name)
+        return (*([warning] if warning else []), *self.notices)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON contract of `circuitkit.influence/1`."""
+        baseline = self.baseline
+        return {
+            "schema": SCHEMA,
+            "model": asdict(self.model),
+            "task": dict(self.task),
+            "settings": dict(self.settings),
+            **self.made_with,
+            "units": {
+                "drop": "logits",
+                "influence": f"share of the {self.normalize} of all drops",
+                "ci95": "of influence",
+            },
+            "logit_diff": {"mean": baseline.mean, "ci95": baseline.ci95, "accuracy": baseline.accuracy},
+            "influence": self.table(),
+            "components": [str(c) for c in self.components],
+            "warnings": list(self.warnings),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write a run directory (`result.json`, `tensors.safetensors`).
+
+        Raises:
+            ResultError: It cannot be written.
+        """
+        axes = {"clean": ("prompt",), "ablated": ("component", "prompt")}
+        return save_run(Path(path), self.to_dict(), {"clean": self.clean, "ablated": self.ablated}, axes)
+
+
+def influence(
+    model: HookedModel,
+    task: Task | PromptBatch,
+    *,
+    n_prompts: int = 384,
+    ablation: Ablation | str = Ablation.CORRUPTED_MEAN,
+    normalize: Normalize = "max",
+    sign: Sign = "clamp",
+    bootstrap: int = 1000,
+    seed: int = 0,
+    batch_size: int | Literal["auto"] = "auto",
+    resume: Path | None = None,
+    command: str | None = None,
+    stage: str = "sweep",
+    progress: Progress = silent,
+) -> Influence:
+    """Measure every component's influence on a task by exact ablation (Distilled Circuits, Eqs. 3-5).
+
+    Args:
+        model: The model.
+        task: A task, or a batch of prompts already built for this model.
+        n_prompts: Prompts to draw from the task.
+        ablation: What replaces an activation.
+        normalize: How drops become influences.
+        sign: How components are counted whose ablation helps.
+        bootstrap: Draws for the intervals; 0 for none.
+        seed: Seed of prompts and bootstrap.
+        batch_size: Rows run at a time.
+        resume: Folder in which finished shards are kept and looked for.
+        command: The command line that asked for this, kept with the result.
+        stage: Name of this work in progress reports.
+        progress: Called as the work advances.
+
+    Raises:
+        TaskError: Too few prompts can be used.
+        OptionError: An option is unknown or does not go with the task.
+    """
+    ablation = parse_ablation(ablation)
+    batch = task if isinstance(task, PromptBatch) else _batch(model, task, n_prompts, seed, ablation)
+    key = sweep_key(model, batch, ablation, circuitkit.__version__)
+    store = ShardStore(resume, key) if resume else None
+    run = sweep(
+        model, batch, ablation=ablation, batch_size=batch_size, store=store, stage=stage, progress=progress
+    )
+    dtype = str(model.dtype).removeprefix("torch.")
+    return Influence(
+        model=model.info,
+        task=describe_task(batch),
+        components=run.components,
+        clean=run.clean,
+        ablated=run.ablated,
+        normalize=normalize,
+        sign=sign,
+        n_draws=bootstrap,
+        settings={
+            "n_prompts": n_prompts,
+            "ablation": ablation.value,
+            "normalize": normalize,
+            "sign": sign,
+            "bootstrap": bootstrap,
+            "seed": seed,
+        },
+        made_with=provenance(device=str(model.device), dtype=dtype, command=command),
+        notices=batch.notices,
+    )
+
+
+def _batch(model: HookedModel, task: Task, n_prompts: int, seed: int, ablation: Ablation) -> PromptBatch:
+    return build_batch(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=ablation.needs_corrupted)

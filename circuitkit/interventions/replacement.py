@@ -1,0 +1,115 @@
+"""The values that stand in for an ablated component's activation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from einops import reduce
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from circuitkit.core.errors import OptionError
+from circuitkit.core.progress import Progress, silent
+from circuitkit.interventions.ablation import Ablation
+from circuitkit.interventions.rows import shards, take
+from circuitkit.models.hooked_model import HookedModel
+from circuitkit.tasks.batch import PromptBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Values:
+    """Replacement activations of one shard of prompts, by layer.
+
+    Attributes:
+        z: Head values before the output projection.
+        mlp: MLP outputs, output bias included.
+    """
+
+    z: Callable[[int], Float[Tensor, "row pos head d_head"]]
+    mlp: Callable[[int], Float[Tensor, "row pos d_model"]]
+
+
+Replacement = Callable[[Int[Tensor, " row"], int], Values]
+"""From the prompts of a shard and its length in tokens to the values that replace theirs."""
+
+
+def replacement(
+    model: HookedModel, batch: PromptBatch, ablation: Ablation, *, progress: Progress = silent
+) -> Replacement:
+    """Prepare the replacement values of an ablation; for the mean kinds this runs the prompts once.
+
+    Raises:
+        OptionError: The ablation needs corrupted prompts and the task has none.
+    """
+    if ablation.needs_corrupted and batch.corrupted is None:
+        raise OptionError(
+            f"Ablation {ablation.value!r} needs corrupted prompts and task {batch.task.name!r} has none; "
+            "give them, or use --ablation mean or zero."
+        )
+    if ablation is Ablation.ZERO:
+        return lambda rows, length: _zeros(model)
+    if ablation is Ablation.RESAMPLE:
+        return lambda rows, length: _resampled(model, batch, rows)
+    return _means(model, batch, ablation, progress)
+
+
+def _zeros(model: HookedModel) -> Values:
+    z = torch.zeros(1, 1, model.info.n_heads, model.info.d_head, device=model.device, dtype=model.dtype)
+    mlp = torch.zeros(1, 1, model.info.d_model, device=model.device, dtype=model.dtype)
+    return Values(z=lambda layer: z, mlp=lambda layer: mlp)
+
+
+def _resampled(model: HookedModel, batch: PromptBatch, rows: Int[Tensor, " row"]) -> Values:
+    assert batch.corrupted is not None
+    taken = take(batch.corrupted, rows, model)
+    found = model.capture(taken.ids, taken.mask, ("z", "mlp_out"))
+    if not batch.positional:
+        found = {
+            point: {layer: _pooled(value, taken.mask) for layer, value in layers.items()}
+            for point, layers in found.items()
+        }
+    return Values(z=lambda layer: found["z"][layer], mlp=lambda layer: found["mlp_out"][layer])
+
+
+def _pooled(
+    value: Float[Tensor, "row pos *rest"], mask: Bool[Tensor, "row pos"]
+) -> Float[Tensor, "row 1 *rest"]:
+    """Mean over the non-pad positions of every row."""
+    weight = mask.to(value.dtype)[(..., *[None] * (value.ndim - 2))]
+    return (value * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+
+
+def _means(model: HookedModel, batch: PromptBatch, ablation: Ablation, progress: Progress) -> Replacement:
+    block = batch.clean if ablation is Ablation.MEAN else batch.corrupted
+    assert block is not None
+    group = batch.group if batch.positional else torch.zeros_like(batch.group)
+    n_groups, width = int(group.max()) + 1, block.ids.shape[1] if batch.positional else 1
+    layers, info = range(model.info.n_layers), model.info
+    shape = {"z": (n_groups, width, info.n_heads, info.d_head), "mlp_out": (n_groups, width, info.d_model)}
+    sums = {p: {n: torch.zeros(s, device=model.device) for n in layers} for p, s in shape.items()}
+    counts = torch.zeros(n_groups, width, device=model.device)
+    done, total = 0, len(batch.pairs)
+    for rows in shards(batch, 64):
+        taken = take(block, rows, model)
+        found, where = model.capture(taken.ids, taken.mask, ("z", "mlp_out")), group[rows].to(model.device)
+        counted = taken.mask.float() if batch.positional else taken.mask.float().sum(1, keepdim=True)
+        counts[:, : counted.shape[1]].index_add_(0, where, counted)
+        for point in shape:
+            for layer, value in found[point].items():
+                kept = value.float() * taken.mask[(..., *[None] * (value.ndim - 2))]
+                kept = kept if batch.positional else reduce(kept, "row pos ... -> row 1 ...", "sum")
+                sums[point][layer][:, : kept.shape[1]].index_add_(0, where, kept)
+        done += len(rows)
+        progress("means", done, total)
+    for point in shape:
+        for layer, summed in sums[point].items():
+            sums[point][layer] = summed / counts[(..., *[None] * (summed.ndim - 2))].clamp(min=1)
+
+    def values(rows: Int[Tensor, " row"], length: int) -> Values:
+        where = group[rows].to(model.device)
+        return Values(
+            z=lambda layer: sums["z"][layer][where, :length].to(model.dtype),
+            mlp=lambda layer: sums["mlp_out"][layer][where, :length].to(model.dtype),
+        )
+
+    return values
