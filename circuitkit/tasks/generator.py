@@ -1,0 +1,77 @@
+"""Prompts that are filled from slots: word lists, numbers and sequences."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from circuitkit.tasks.corruption import corrupt
+from circuitkit.tasks.drawing import draw_slots, pick_order, stream
+from circuitkit.tasks.prompt import END, PromptPair, Span, last_word
+from circuitkit.tasks.schema import Label, TaskDefinition
+from circuitkit.tasks.template import Mention, Template, parse_template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotSource:
+    """Draws prompts without end from a definition that was checked.
+
+    Attributes:
+        definition: The task.
+        templates: Its templates; prompts go through them in turn, so that groups are of equal size.
+        correct: Template of the right answer.
+        incorrect: Template of the distractor.
+    """
+
+    definition: TaskDefinition
+    templates: tuple[Template, ...]
+    correct: Template
+    incorrect: Template
+
+    @property
+    def size(self) -> None:
+        """There is no end of prompts."""
+        return None
+
+    @property
+    def redraws(self) -> bool:
+        """Fixed values stay what they are."""
+        return self.definition.corruption is not None and self.definition.corruption.kind != "set"
+
+    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:
+        """The pair of one number."""
+        order = pick_order(seed, len(self.templates), "templates")
+        template = self.templates[order[index % len(order)]]
+        used = [slot for part in (template, self.correct, self.incorrect) for slot, _ in part.mentions]
+        values = draw_slots(self.definition, used, stream(seed, index, "clean"))
+        clean, spans = template.fill(values)
+        corrupted = None
+        corrupted_spans: dict[Mention, Span] = {}
+        if self.definition.corruption is not None:
+            changed = corrupt(self.definition, template, values, stream(seed, index, f"corrupted/{attempt}"))
+            corrupted, corrupted_spans = template.fill(values, overrides=changed)
+        return PromptPair(
+            clean=clean,
+            corrupted=corrupted,
+            correct=self.correct.fill(values)[0],
+            incorrect=self.incorrect.fill(values)[0],
+            template=template.name,
+            labels=label_spans(self.definition.labels, spans, clean),
+            corrupted_labels=(
+                {} if corrupted is None else label_spans(self.definition.labels, corrupted_spans, corrupted)
+            ),
+        )
+
+
+def label_spans(labels: Mapping[str, Label], spans: Mapping[Mention, Span], text: str) -> dict[str, Span]:
+    """Character span of every label, END included."""
+    found = {name: spans[label.slot, label.mention] for name, label in labels.items()}
+    return {**found, END: last_word(text)}
+
+
+def slot_source(definition: TaskDefinition) -> SlotSource:
+    """The prompts of a definition without a table."""
+    return SlotSource(
+        definition=definition,
+        templates=tuple(parse_template(t.name, t.text) for t in definition.templates),
+        correct=parse_template("answers.correct", definition.answers.correct),
+        incorrect=parse_template("answers.incorrect", definition.answers.incorrect),
+    )

@@ -1,0 +1,42 @@
+"""One clean prompt with its corrupted partner and the two answers that are compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MASK = "[MASK]"
+"""How a prompt writes the place of a masked language model's answer, whatever its tokenizer calls it."""
+
+END = "END"
+"""Label of the place where the answer is read: every prompt has it."""
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptPair:
+    """A clean prompt, its corrupted partner and two answers.
+
+    Attributes:
+        clean: The prompt, without its answer.
+        corrupted: A prompt of the same form in which the clean answer no longer follows; None where there is none.
+        correct: The right continuation of `clean`, with its leading space if it has one.
+        incorrect: The distractor that it is compared with.
+        template: Prompts of one template have the same structure.
+        labels: Label to character span (start, end) in `clean`; END is the last word.
+        corrupted_labels: The same labels in `corrupted`; empty without one.
+    """
+
+    clean: str
+    corrupted: str | None
+    correct: str
+    incorrect: str
+    template: str
+    labels: Mapping[str, Span]
+    corrupted_labels: Mapping[str, Span]
+
+
+def last_word(text: str) -> Span:
+    """Character span of the last whitespace-delimited word of a text; (0, 0) if it has none."""
+    end = len(text.rstrip())
+    start = max(text.rfind(blank, 0, end) for blank in (" ", "\n", "\t")) + 1
+    return (start, end)

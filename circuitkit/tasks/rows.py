@@ -1,0 +1,181 @@
+"""Prompts that are written out, one JSON object a line."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from circuitkit.core.errors import TaskError
+from circuitkit.tasks.drawing import pick_order
+from circuitkit.tasks.prompt import END, PromptPair, Span, last_word
+
+Fields = Mapping[str, object]
+
+_REQUIRED = ("clean", "correct", "incorrect")
+_OPTIONAL = ("corrupted", "template", "labels", "corrupted_labels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSource:
+    """Written pairs, in a random order that the seed decides.
+
+    Attributes:
+        rows: All pairs, in the order of the file.
+    """
+
+    rows: tuple[PromptPair, ...]
+
+    @property
+    def size(self) -> int:
+        """How many pairs there are."""
+        return len(self.rows)
+
+    @property
+    def redraws(self) -> bool:
+        """The corrupted prompts are written down too."""
+        return False
+
+    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:  # noqa: ARG002 - nothing is redrawn
+        """The pair of one number."""
+        return self.rows[pick_order(seed, len(self.rows), "rows")[index]]
+
+
+def read_objects(data: bytes, *, name: str) -> list[tuple[str, Fields]]:
+    """The objects of a file of JSON lines, each with its place for errors; empty lines are passed over.
+
+    Raises:
+        TaskError: The file is no text, holds no rows, or a line is no JSON object.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TaskError(
+            f"{name} is not a text file (byte {error.start} is not UTF-8); wanted one JSON object a line."
+        ) from error
+    found = [
+        (f"{name} line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()
+    ]
+    if not found:
+        raise TaskError(f"{name} has no rows; wanted one JSON object a line with {', '.join(_REQUIRED)}.")
+    return [(where, _object(where, line)) for where, line in found]
+
+
+def _object(where: str, line: str) -> Fields:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        shown = line if len(line) <= 40 else line[:37] + "..."
+        raise TaskError(
+            f"{where} is not JSON ({shown!r}); wanted one JSON object a line. Mend it."
+        ) from error
+    if not isinstance(value, dict):
+        raise TaskError(
+            f"{where} is a JSON {type(value).__name__}; wanted an object with {', '.join(_REQUIRED)}."
+        )
+    return cast("Fields", value)
+
+
+def read_pairs(objects: Sequence[tuple[str, Fields]]) -> tuple[PromptPair, ...]:
+    """The pairs of rows with `clean`, `correct`, `incorrect` and the optional fields.
+
+    Raises:
+        TaskError: A row is wrong or repeats another; the error names its line.
+    """
+    return unique(((where, _pair(where, fields)) for where, fields in objects))
+
+
+def unique(pairs: Iterator[tuple[str, PromptPair]]) -> tuple[PromptPair, ...]:
+    """The pairs, after a check that no two have the same prompt and answers.
+
+    Raises:
+        TaskError: Two do.
+    """
+    seen: dict[tuple[str, str, str], str] = {}
+    kept: list[PromptPair] = []
+    for where, pair in pairs:
+        key = (pair.clean, pair.correct, pair.incorrect)
+        if key in seen:
+            raise TaskError(
+                f"{where} repeats {seen[key].rsplit(' ', 2)[-2]} {seen[key].rsplit(' ', 1)[-1]}; delete one of them."
+            )
+        seen[key] = where
+        kept.append(pair)
+    return tuple(kept)
+
+
+def text_field(where: str, fields: Fields, key: str) -> str:
+    """A field that must be a string with something in it.
+
+    Raises:
+        TaskError: It is not.
+    """
+    if key not in fields:
+        raise TaskError(
+            f"{where} has no {key!r}; it has {', '.join(map(repr, fields)) or 'nothing'}. Add the field."
+        )
+    value = fields[key]
+    if not isinstance(value, str):
+        raise TaskError(f"{where}: {key!r} is {json.dumps(value)[:40]}; wanted a string. Put it in quotes.")
+    if not value.strip():
+        raise TaskError(f"{where}: {key!r} is empty; wanted some text. Fill it or delete the row.")
+    if not value.isprintable() and any(0xD800 <= ord(char) <= 0xDFFF for char in value):
+        raise TaskError(
+            f"{where}: {key!r} holds half of a surrogate pair; wanted valid Unicode. Mend the escape."
+        )
+    return value
+
+
+def check_answers(where: str, correct: str, incorrect: str) -> None:
+    """Check that two answers can be told apart.
+
+    Raises:
+        TaskError: They are the same.
+    """
+    if correct == incorrect:
+        raise TaskError(
+            f"{where}: 'correct' and 'incorrect' are both {correct!r}; wanted two answers. Change one."
+        )
+
+
+def _pair(where: str, fields: Fields) -> PromptPair:
+    if unknown := sorted(set(fields) - {*_REQUIRED, *_OPTIONAL}):
+        raise TaskError(
+            f"{where} has the field {unknown[0]!r}; wanted {', '.join(_REQUIRED)} and perhaps {', '.join(_OPTIONAL)}."
+        )
+    clean, correct, incorrect = (text_field(where, fields, key) for key in _REQUIRED)
+    corrupted = None if fields.get("corrupted") is None else text_field(where, fields, "corrupted")
+    check_answers(where, correct, incorrect)
+    if corrupted == clean:
+        raise TaskError(
+            f"{where}: 'corrupted' is the same as 'clean'; wanted another prompt. Change or delete it."
+        )
+    return PromptPair(
+        clean=clean,
+        corrupted=corrupted,
+        correct=correct,
+        incorrect=incorrect,
+        template=text_field(where, fields, "template") if "template" in fields else "prompt",
+        labels={**_labels(where, fields, "labels", clean), END: last_word(clean)},
+        corrupted_labels=(
+            {}
+            if corrupted is None
+            else {**_labels(where, fields, "corrupted_labels", corrupted), END: last_word(corrupted)}
+        ),
+    )
+
+
+def _labels(where: str, fields: Fields, key: str, text: str) -> dict[str, Span]:
+    value = fields.get(key, {})
+    if not isinstance(value, dict):
+        raise TaskError(f"{where}: {key!r} is no object; wanted label names with [start, end] in characters.")
+    found: dict[str, Span] = {}
+    for name, span in cast("dict[str, object]", value).items():
+        match span:
+            case [int() as start, int() as end] if 0 <= start < end <= len(text) and text[start:end].strip():
+                found[name] = (start, end)
+            case _:
+                raise TaskError(
+                    f"{where}: label {name!r} is {json.dumps(span)[:40]}; wanted [start, end] with "
+                    f"0 <= start < end <= {len(text)}, around some text. Count characters of the prompt."
+                )
+    return found

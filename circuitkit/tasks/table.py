@@ -1,0 +1,215 @@
+"""Prompts that are filled from the rows of a CSV file."""
+
+import ast
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import cast
+
+from circuitkit.core.errors import TaskError
+from circuitkit.tasks.drawing import pick_order, stream
+from circuitkit.tasks.generator import label_spans
+from circuitkit.tasks.prompt import PromptPair
+from circuitkit.tasks.schema import AnotherRow, Table, TaskDefinition
+from circuitkit.tasks.template import Template, parse_template
+
+Row = Mapping[str, str]
+DISTRACTOR = "distractor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSource:
+    """One prompt a row and template, in a random order that the seed decides.
+
+    Attributes:
+        definition: The task; it has a table.
+        templates: Its templates.
+        rows: Slot values of every row.
+        rivals: The column in which a row and its distractor's row agree; None: any row will do.
+    strangers: The column in which a row and the row that corrupts it agree; None: any row will do.
+    groups: For each such column and value, the rows that hold it.
+    correct: Template of the right answer.
+        incorrect: Template of the distractor.
+    """
+
+    definition: TaskDefinition
+    templates: tuple[Template, ...]
+    rows: tuple[Row, ...]
+    rivals: str | None
+    strangers: str | None
+    groups: Mapping[tuple[str | None, str], Sequence[int]]
+    correct: Template
+    incorrect: Template
+
+    @property
+    def size(self) -> int:
+        """Rows times templates."""
+        return len(self.rows) * len(self.templates)
+
+    @property
+    def redraws(self) -> bool:
+        """Another row can be drawn."""
+        return self.definition.corruption is not None
+
+    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:
+        """The pair of one number."""
+        place = pick_order(seed, self.size, "rows")[index]
+        number, template = place % len(self.rows), self.templates[place // len(self.rows)]
+        clean, spans = template.fill(self.rows[number])
+        values = dict(self.rows[number])
+        if _uses_distractor(self.correct, self.incorrect):
+            values[DISTRACTOR] = self._answer(self._other(number, self.rivals, stream(seed, index, "clean")))
+        corrupted, corrupted_labels = None, {}
+        if self.definition.corruption is not None:
+            other = self._other(number, self.strangers, stream(seed, index, f"corrupted/{attempt}"))
+            corrupted, other_spans = template.fill(self.rows[other])
+            corrupted_labels = label_spans(self.definition.labels, other_spans, corrupted)
+        return PromptPair(
+            clean=clean,
+            corrupted=corrupted,
+            correct=self.correct.fill(values)[0],
+            incorrect=self.incorrect.fill(values)[0],
+            template=template.name,
+            labels=label_spans(self.definition.labels, spans, clean),
+            corrupted_labels=corrupted_labels,
+        )
+
+    def _answer(self, row: int) -> str:
+        assert self.definition.table is not None
+        return self.rows[row][self.definition.table.answer]
+
+    def _other(self, row: int, same: str | None, rng: Random) -> int:
+        """A row of the same group with another answer."""
+        members = self.groups[same, _value(self.rows[row], same)]
+        return rng.choice([other for other in members if self._answer(other) != self._answer(row)])
+
+
+def table_source(definition: TaskDefinition, data: bytes, *, name: str) -> TableSource:
+    """The prompts of a definition with a table.
+
+    Args:
+        definition: The task, checked.
+        data: The CSV file's bytes.
+        name: What to call the file in errors.
+
+    Raises:
+        TaskError: The file is not UTF-8 CSV with the columns that the task needs, a row is broken or repeated,
+            or a row has no distractor or no other row to be corrupted with.
+    """
+    assert definition.table is not None
+    templates = tuple(parse_template(t.name, t.text) for t in definition.templates)
+    correct = parse_template("answers.correct", definition.answers.correct)
+    incorrect = parse_template("answers.incorrect", definition.answers.incorrect)
+    answer, rivals = definition.table.answer, definition.table.distractor_same
+    strangers = definition.corruption.same if isinstance(definition.corruption, AnotherRow) else None
+    rows = _read_rows(definition.table, data, name)
+    used = {slot for part in (*templates, correct, incorrect) for slot, _ in part.mentions} - {DISTRACTOR}
+    for column in sorted({*used, answer, *(c for c in (rivals, strangers) if c is not None)}):
+        _check_column(rows, column, name)
+    _check_unique(rows, sorted({slot for part in templates for slot, _ in part.mentions}), name)
+    groups: dict[tuple[str | None, str], list[int]] = {}
+    if _uses_distractor(correct, incorrect):
+        groups |= _groups(rows, rivals, answer, name)
+    if definition.corruption is not None:
+        groups |= _groups(rows, strangers, answer, name)
+    return TableSource(
+        definition=definition,
+        templates=templates,
+        rows=tuple(rows.values()),
+        rivals=rivals,
+        strangers=strangers,
+        groups=groups,
+        correct=correct,
+        incorrect=incorrect,
+    )
+
+
+def _uses_distractor(*answers: Template) -> bool:
+    return any(slot == DISTRACTOR for part in answers for slot, _ in part.mentions)
+
+
+def _value(row: Row, column: str | None) -> str:
+    return "" if column is None else row[column]
+
+
+def _read_rows(table: Table, data: bytes, name: str) -> dict[int, Row]:
+    """Slot values of every row, by line number."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TaskError(
+            f"{name} is not a text file (byte {error.start} is not UTF-8); wanted UTF-8 CSV."
+        ) from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: dict[int, Row] = {}
+    try:
+        for raw in reader:
+            rows[reader.line_num] = _slots(table, raw, f"{name} line {reader.line_num}")
+    except csv.Error as error:
+        raise TaskError(
+            f"{name} line {reader.line_num} is not CSV ({error}); mend the quotes there."
+        ) from error
+    if len(rows) < 2:
+        raise TaskError(f"{name} has {len(rows)} rows; wanted a header and at least 2 rows.")
+    return rows
+
+
+def _slots(table: Table, raw: Mapping[str | None, object], where: str) -> Row:
+    if None in raw or any(value is None for value in raw.values()):
+        raise TaskError(
+            f"{where} has more or fewer fields than the header; mend the commas and quotes there."
+        )
+    values = {str(key): str(value) for key, value in raw.items()}
+    for column in table.literal:
+        if column not in values:
+            raise TaskError(
+                f"{where} has no column {column!r}; it has {', '.join(values)}. Rename the columns."
+            )
+        try:
+            entries = ast.literal_eval(values[column])
+        except (ValueError, SyntaxError) as error:
+            raise TaskError(
+                f"{where}: column {column!r} does not hold a Python dictionary; mend it."
+            ) from error
+        if not isinstance(entries, dict):
+            raise TaskError(f"{where}: column {column!r} does not hold a Python dictionary; mend it.")
+        values |= {str(key): str(value) for key, value in cast("dict[object, object]", entries).items()}
+    return values
+
+
+def _check_column(rows: Mapping[int, Row], column: str, name: str) -> None:
+    for line, row in rows.items():
+        if column not in row:
+            raise TaskError(f"{name} line {line} has no {column!r}; it has {', '.join(row)}. Add the column.")
+        if not row[column].strip():
+            raise TaskError(f"{name} line {line} has an empty {column!r}; fill it or delete the row.")
+
+
+def _check_unique(rows: Mapping[int, Row], columns: Sequence[str], name: str) -> None:
+    seen: dict[tuple[str, ...], int] = {}
+    for line, row in rows.items():
+        key = tuple(row[column] for column in columns)
+        if key in seen:
+            raise TaskError(f"{name} line {line} repeats line {seen[key]}; delete one of them.")
+        seen[key] = line
+
+
+def _groups(
+    rows: Mapping[int, Row], same: str | None, answer: str, name: str
+) -> dict[tuple[str | None, str], list[int]]:
+    """The rows that agree in one column, each of them with at least two different answers."""
+    groups: dict[tuple[str | None, str], list[int]] = defaultdict(list)
+    for number, row in enumerate(rows.values()):
+        groups[same, _value(row, same)].append(number)
+    lines, answers = list(rows), [row[answer] for row in rows.values()]
+    for (_, value), members in groups.items():
+        if len({answers[member] for member in members}) < 2:
+            shared = "" if same is None else f" with {same} = {value!r}"
+            raise TaskError(
+                f"{name} line {lines[members[0]]}: all rows{shared} have the answer {answers[members[0]]!r}; "
+                f"wanted at least two answers to draw another from. Add such a row or delete this one."
+            )
+    return groups

@@ -1,0 +1,81 @@
+"""A task: a numbered, seeded supply of prompt pairs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from circuitkit.core.errors import TaskError
+from circuitkit.tasks.prompt import PromptPair
+
+MAX_REDRAWS = 64
+
+
+class PairSource(Protocol):
+    """Where a task's prompt pairs come from."""
+
+    @property
+    def size(self) -> int | None:
+        """How many different prompts there are; None where they are drawn without end."""
+        ...
+
+    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:
+        """The pair of one number; `attempt` changes nothing but the corrupted side."""
+        ...
+
+    @property
+    def redraws(self) -> bool:
+        """Whether another attempt can give another corrupted prompt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A task that models are measured on.
+
+    Attributes:
+        name: What it is called on the command line and in results.
+        title: One line for people.
+        citation: The paper that it is from; empty for a user's own prompts.
+        sha256: Hash of the task's definition and data, in hexadecimal.
+        positional: Whether a position means the same thing in all prompts of a template and length.
+        source: Where its prompt pairs come from.
+    """
+
+    name: str
+    title: str
+    citation: str
+    sha256: str
+    positional: bool
+    source: PairSource
+
+    def pairs(
+        self, n: int, *, seed: int = 0, fits: Callable[[PromptPair], bool] | None = None
+    ) -> list[PromptPair]:
+        """The first n prompt pairs.
+
+        Prompt i depends on (seed, i) only, so the pairs for a smaller n are the beginning of those for a larger
+        one. A finite task gives all that it has where n is more.
+
+        Args:
+            n: How many.
+            seed: Another seed gives other prompts.
+            fits: The corrupted prompt is drawn anew, up to 64 times, until this accepts the pair; if it never
+                does, the first one is kept.
+
+        Raises:
+            TaskError: n is not positive.
+        """
+        if n < 1:
+            raise TaskError(f"{n} prompts were asked for; wanted at least 1. Raise the number of prompts.")
+        size = self.source.size
+        return [self._fitting(i, seed, fits) for i in range(n if size is None else min(n, size))]
+
+    def _fitting(self, index: int, seed: int, fits: Callable[[PromptPair], bool] | None) -> PromptPair:
+        first = self.source.pair(index, seed=seed, attempt=0)
+        if fits is None or fits(first) or not self.source.redraws:
+            return first
+        for attempt in range(1, MAX_REDRAWS + 1):
+            pair = self.source.pair(index, seed=seed, attempt=attempt)
+            if fits(pair):
+                return pair
+        return first
