@@ -12,7 +12,7 @@ Sign = Literal["clamp", "abs"]
 
 
 def normalize_influence(
-    drops: Float[Tensor, "*draw component"], *, normalize: Normalize = "max", sign: Sign = "clamp"
+    drops: Float[Tensor, "*draw component"], *, normalize: Normalize | str = "max", sign: Sign | str = "clamp"
 ) -> Float[Tensor, "*draw component"]:
     """Influence of every component (Distilled Circuits, Eq. 5).
 

@@ -1,0 +1,69 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from circuitkit.core.errors import OptionError
+
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        "--task", "-t", help="A task name, a .toml task file or a .jsonl file of prompts; several with commas."
+    ),
+]
+Prompts = Annotated[int, typer.Option("--n-prompts", "-n", min=1, help="Prompts to draw from the task.")]
+AblationOption = Annotated[
+    Literal["corrupted-mean", "mean", "resample", "zero"],
+    typer.Option("--ablation", help="What replaces an ablated activation."),
+]
+NormalizeOption = Annotated[
+    Literal["max", "l1", "l2"], typer.Option("--normalize", help="What drops are divided by.")
+]
+SignOption = Annotated[
+    Literal["clamp", "abs"],
+    typer.Option("--sign", help="Components whose ablation helps count as 0 (clamp) or by size (abs)."),
+]
+Bootstrap = Annotated[int, typer.Option("--bootstrap", min=0, help="Draws for the 95% intervals; 0: none.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of prompts, bootstrap and nulls.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
+BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows run at a time: auto or a number.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Data file of the task, such as the SimpleQA CSV.")
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; runs/NAME if not given.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", help="Where the HTML report goes; RUN/report.html if not given.")
+]
+Json = Annotated[
+    str | None, typer.Option("--json", help="Also write the result as JSON to a file, or to stdout with '-'.")
+]
+
+
+def parse_batch_size(text: str) -> int | Literal["auto"]:
+    """Read `auto` or a positive number.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    if text == "auto":
+        return "auto"
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise OptionError(f"--batch-size {text!r} not understood; give auto or a number from 1 up.")
+
+
+def split_tasks(text: str) -> list[str]:
+    """The names in a comma-separated list, in order.
+
+    Raises:
+        OptionError: A name is empty or given twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise OptionError(f"--task {text!r} holds an empty name; give names with single commas between them.")
+    if len(set(names)) < len(names):
+        raise OptionError(f"--task {text!r} names a task twice; give each once.")
+    return names
