@@ -1,0 +1,33 @@
+# Everything happens in .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check wheel clean
+
+demo: .venv/demo  ## Set up and run the main job on an embedded pair; ends with the path of its report.
+	$(BIN)/circuitkit align toy-gpt2 toy-distilgpt2 --task ioi --out runs/demo
+
+test: .venv/dev  ## Set up and run the tests.
+	$(BIN)/python -m pytest
+
+check: .venv/dev  ## Lint, types and layer rules.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+wheel: .venv/dev  ## Build the wheel into dist/.
+	$(BIN)/python -m build --wheel
+
+.venv/demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/dev: .venv/demo
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv dist build runs
