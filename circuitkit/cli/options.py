@@ -18,9 +18,7 @@ AblationOption = Annotated[
     Literal["corrupted-mean", "mean", "resample", "zero"],
     typer.Option("--ablation", help="What replaces an ablated activation."),
 ]
-NormalizeOption = Annotated[
-    Literal["max", "l1", "l2"], typer.Option("--normalize", help="What drops are divided by.")
-]
+NormalizeOption = Annotated[Literal["max", "l1", "l2"], typer.Option("--normalize", help="What drops are divided by.")]
 SignOption = Annotated[
     Literal["clamp", "abs"],
     typer.Option("--sign", help="Components whose ablation helps count as 0 (clamp) or by size (abs)."),
@@ -30,13 +28,9 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of prompts, boots
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]
 BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows run at a time: auto or a number.")]
-Data = Annotated[
-    Path | None, typer.Option("--data", help="Data file of the task, such as the SimpleQA CSV.")
-]
+Data = Annotated[Path | None, typer.Option("--data", help="Data file of the task, such as the SimpleQA CSV.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; runs/NAME if not given.")]
-Html = Annotated[
-    Path | None, typer.Option("--html", help="Where the HTML report goes; RUN/report.html if not given.")
-]
+Html = Annotated[Path | None, typer.Option("--html", help="Where the HTML report goes; RUN/report.html if not given.")]
 Json = Annotated[
     str | None, typer.Option("--json", help="Also write the result as JSON to a file, or to stdout with '-'.")
 ]

@@ -12,7 +12,10 @@ from circuitkit.core.run_directory import check_target
 
 def default_out(*names: str) -> Path:
     """`runs/NAME`, the name made of what was measured; a path contributes its last part."""
-    parts = [re.sub(r"[^A-Za-z0-9._+-]+", "_", Path(name).name.removesuffix(".toml").removesuffix(".jsonl")) for name in names]
+    parts = [
+        re.sub(r"[^A-Za-z0-9._+-]+", "_", Path(name).name.removesuffix(".toml").removesuffix(".jsonl"))
+        for name in names
+    ]
     return Path("runs") / "-".join(part.strip(".") or "x" for part in parts)
 
 

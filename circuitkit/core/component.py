@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 from circuitkit.core.errors import OptionError
 
@@ -28,7 +28,7 @@ class Component:
         return "mlp" if self.head is None else "head"
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> "Component":
         """Read `L9H1` or `MLP9`.
 
         Raises:
@@ -38,9 +38,7 @@ class Component:
             return cls(int(found[1]), int(found[2]))
         if found := _MLP.fullmatch(text):
             return cls(int(found[1]))
-        raise OptionError(
-            f"Component {text!r} not understood; wanted a head such as L9H1 or an MLP such as MLP9."
-        )
+        raise OptionError(f"Component {text!r} not understood; wanted a head such as L9H1 or an MLP such as MLP9.")
 
     def __str__(self) -> str:
         return f"MLP{self.layer}" if self.head is None else f"L{self.layer}H{self.head}"

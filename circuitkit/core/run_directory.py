@@ -40,9 +40,7 @@ def check_target(path: Path) -> None:
         ResultError: The path is a file or a directory that is no run, or its parent cannot be written.
     """
     if path.exists() and not path.is_dir():
-        raise ResultError(
-            f"Output {str(path)!r} is a file; a run needs a directory. Name another with --out."
-        )
+        raise ResultError(f"Output {str(path)!r} is a file; a run needs a directory. Name another with --out.")
     if path.is_dir() and any(path.iterdir()) and not (path / _RESULT).exists():
         raise ResultError(
             f"Output {str(path)!r} is a directory with other files in it; a run replaces only an earlier "
@@ -88,9 +86,7 @@ def save_run(
                 save_file({k: t.contiguous() for k, t in tensors.items()}, fresh / _TENSORS)
             _swap_in(fresh, path, aside=Path(folder) / "old")
     except (OSError, SafetensorError) as error:
-        raise ResultError(
-            f"Result could not be written to {str(path)!r}: {error}. Name another with --out."
-        ) from error
+        raise ResultError(f"Result could not be written to {str(path)!r}: {error}. Name another with --out.") from error
     return path
 
 
@@ -132,9 +128,7 @@ def load_run(path: Path | str, *, schema: str | None = None) -> Run:
         raise ResultError(f"Run {str(path)!r} holds {found}; wanted {schema}.")
     missing = sorted(set(result.get("tensors", {})) - set(tensors))
     if missing:
-        raise ResultError(
-            f"Run {str(path)!r} lacks tensors that it lists: {', '.join(missing)}. Make it again."
-        )
+        raise ResultError(f"Run {str(path)!r} lacks tensors that it lists: {', '.join(missing)}. Make it again.")
     return Run(path=path, result=result, tensors=tensors)
 
 
@@ -160,9 +154,7 @@ class ShardStore:
         try:
             return load_file(file)
         except (OSError, SafetensorError) as error:
-            raise ResultError(
-                f"Shard {str(file)!r} cannot be read ({error}). Delete it and run again."
-            ) from error
+            raise ResultError(f"Shard {str(file)!r} cannot be read ({error}). Delete it and run again.") from error
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep a finished shard; it appears whole or not at all.

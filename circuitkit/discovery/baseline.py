@@ -35,9 +35,7 @@ class Baseline:
         )
 
 
-def measure_baseline(
-    clean: Float[Tensor, " prompt"], weights: Float[Tensor, "draw prompt"] | None
-) -> Baseline:
+def measure_baseline(clean: Float[Tensor, " prompt"], weights: Float[Tensor, "draw prompt"] | None) -> Baseline:
     """Summarise per-prompt logit differences.
 
     Args:

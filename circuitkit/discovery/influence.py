@@ -185,9 +185,7 @@ def influence(
     batch = task if isinstance(task, PromptBatch) else _batch(model, task, n_prompts, seed, ablation)
     key = sweep_key(model, batch, ablation, circuitkit.__version__)
     store = ShardStore(resume, key) if resume else None
-    run = sweep(
-        model, batch, ablation=ablation, batch_size=batch_size, store=store, stage=stage, progress=progress
-    )
+    run = sweep(model, batch, ablation=ablation, batch_size=batch_size, store=store, stage=stage, progress=progress)
     dtype = str(model.dtype).removeprefix("torch.")
     return Influence(
         model=model.info,

@@ -31,9 +31,7 @@ def normalize_influence(
         OptionError: An option is unknown.
     """
     if normalize not in get_args(Normalize):
-        raise OptionError(
-            f"Normalisation {normalize!r} unknown; choose one of {', '.join(get_args(Normalize))}."
-        )
+        raise OptionError(f"Normalisation {normalize!r} unknown; choose one of {', '.join(get_args(Normalize))}.")
     if sign not in get_args(Sign):
         raise OptionError(f"Sign rule {sign!r} unknown; choose one of {', '.join(get_args(Sign))}.")
     raw = drops.clamp(min=0) if sign == "clamp" else drops.abs()

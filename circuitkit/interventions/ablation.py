@@ -36,6 +36,4 @@ def parse_ablation(ablation: Ablation | str) -> Ablation:
     try:
         return Ablation(ablation)
     except ValueError as error:
-        raise OptionError(
-            f"Ablation {str(ablation)!r} unknown; choose one of {', '.join(Ablation)}."
-        ) from error
+        raise OptionError(f"Ablation {str(ablation)!r} unknown; choose one of {', '.join(Ablation)}.") from error

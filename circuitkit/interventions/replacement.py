@@ -71,9 +71,7 @@ def _resampled(model: HookedModel, batch: PromptBatch, rows: Int[Tensor, " row"]
     return Values(z=lambda layer: found["z"][layer], mlp=lambda layer: found["mlp_out"][layer])
 
 
-def _pooled(
-    value: Float[Tensor, "row pos *rest"], mask: Bool[Tensor, "row pos"]
-) -> Float[Tensor, "row 1 *rest"]:
+def _pooled(value: Float[Tensor, "row pos *rest"], mask: Bool[Tensor, "row pos"]) -> Float[Tensor, "row 1 *rest"]:
     """Mean over the non-pad positions of every row."""
     weight = mask.to(value.dtype)[(..., *[None] * (value.ndim - 2))]
     return (value * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)

@@ -86,17 +86,13 @@ class Replay:
         stacked = rearrange(logits, "(unit row) vocab -> unit row vocab", row=n_rows)
         return stacked[[order.index(u) for u in units]]
 
-    def _source(
-        self, layer: int, units: Sequence[Component], values: Values
-    ) -> Float[Tensor, "unit_row pos d_model"]:
+    def _source(self, layer: int, units: Sequence[Component], values: Values) -> Float[Tensor, "unit_row pos d_model"]:
         """Residual stream behind the ablated block; only the answer position of it if it is the last."""
         family, block = self.model.family, self.blocks[layer]
         hidden, z = self._calls[block].hidden, self.z[layer]
         new_z, new_mlp = values.z(layer), values.mlp(layer)
         if layer == len(self.blocks) - 1:
-            hidden, z, new_z, new_mlp = (
-                gather_positions(x, self.rows.answer_pos) for x in (hidden, z, new_z, new_mlp)
-            )
+            hidden, z, new_z, new_mlp = (gather_positions(x, self.rows.answer_pos) for x in (hidden, z, new_z, new_mlp))
         if units[0].kind == "mlp":
             mid = family.mid(block, hidden, family.out_proj(block)(rearrange(z, "r p h d -> r p (h d)")))
             return family.close(block, mid, new_mlp.expand_as(mid))
@@ -107,16 +103,12 @@ class Replay:
         mid = family.mid(block, repeat(hidden, "r p d -> (u r) p d", u=len(units)), attn_out)
         return family.close(block, mid, family.mlp_out(block, mid))
 
-    def _block(
-        self, layer: int, resid: Tensor, tiled: Rows, n_units: int
-    ) -> Float[Tensor, "row pos d_model"]:
+    def _block(self, layer: int, resid: Tensor, tiled: Rows, n_units: int) -> Float[Tensor, "row pos d_model"]:
         call = self._calls[self.blocks[layer]]
         out = self.blocks[layer](resid, *self._tile(call.args, n_units), **self._tile(call.kwargs, n_units))
         return out[0] if isinstance(out, tuple) else out
 
-    def _last_block(
-        self, layer: int, resid: Tensor, tiled: Rows, n_units: int
-    ) -> Float[Tensor, "row 1 d_model"]:
+    def _last_block(self, layer: int, resid: Tensor, tiled: Rows, n_units: int) -> Float[Tensor, "row 1 d_model"]:
         family, block = self.model.family, self.blocks[layer]
         attention = family.attention(block)
         call = self._calls[attention]
@@ -126,9 +118,7 @@ class Replay:
             **self._tile(call.kwargs, n_units),
         )
         at_answer = gather_positions(out[0] if isinstance(out, tuple) else out, tiled.answer_pos)
-        mid = family.mid(
-            block, gather_positions(resid, tiled.answer_pos), family.attention_to_out(block, at_answer)
-        )
+        mid = family.mid(block, gather_positions(resid, tiled.answer_pos), family.attention_to_out(block, at_answer))
         return family.close(block, mid, family.mlp_out(block, mid))
 
     def _tile(self, value: Any, n_units: int) -> Any:  # noqa: ANN401 - whatever a block was called with

@@ -52,9 +52,7 @@ def logit_diff(
     return (wanted - logits[..., row, incorrect.to(logits.device)]).float()
 
 
-def clean_logit_diff(
-    model: HookedModel, batch: PromptBatch, *, batch_size: int = 64
-) -> Float[Tensor, " prompt"]:
+def clean_logit_diff(model: HookedModel, batch: PromptBatch, *, batch_size: int = 64) -> Float[Tensor, " prompt"]:
     """Logit difference of every prompt on the intact model, in logits."""
     out = torch.zeros(len(batch.pairs))
     for rows in shards(batch, batch_size):
@@ -64,9 +62,7 @@ def clean_logit_diff(
     return out
 
 
-def gather_positions(
-    x: Float[Tensor, "row pos *rest"], positions: Int[Tensor, " row"]
-) -> Float[Tensor, "row 1 *rest"]:
+def gather_positions(x: Float[Tensor, "row pos *rest"], positions: Int[Tensor, " row"]) -> Float[Tensor, "row 1 *rest"]:
     """Keep one position of every row; a single shared position is kept as it is."""
     if x.shape[1] == 1:
         return x

@@ -69,9 +69,7 @@ def sweep(
     limit = _rows_at_a_time(model, batch_size)
     clean = torch.zeros(len(batch.pairs))
     ablated = torch.zeros(len(components), len(batch.pairs))
-    by_layer = {
-        layer: [c for c in components if c.layer == layer] for layer in sorted({c.layer for c in components})
-    }
+    by_layer = {layer: [c for c in components if c.layer == layer] for layer in sorted({c.layer for c in components})}
     cost = sum(len(units) * (model.info.n_layers - layer) for layer, units in by_layer.items())
     total, done = cost * len(batch.pairs), 0
     values: Replacement | None = None
@@ -121,9 +119,7 @@ def _rows_at_a_time(model: HookedModel, batch_size: int | Literal["auto"]) -> in
     if batch_size == "auto":
         return ROWS_ON_CPU if model.device.type == "cpu" else ROWS_ON_GPU
     if batch_size < 1:
-        raise OptionError(
-            f"Batch size {batch_size} is not positive; give --batch-size auto or a number from 1 up."
-        )
+        raise OptionError(f"Batch size {batch_size} is not positive; give --batch-size auto or a number from 1 up.")
     return batch_size
 
 

@@ -1,0 +1,123 @@
+"""The sweep against ablation by hand on the raw modules, prompt by prompt without padding."""
+
+import pytest
+import torch
+from brute_force import ablated_logit_diff, token_batch
+
+from circuitkit.core.component import Component
+from circuitkit.core.errors import OptionError
+from circuitkit.core.run_directory import ShardStore
+from circuitkit.interventions import sweep as sweep_module
+from circuitkit.interventions.ablation import Ablation, parse_ablation
+from circuitkit.interventions.rows import clean_logit_diff
+from circuitkit.interventions.sweep import sweep, sweep_key
+
+LENGTHS = {"one length": [[9] * 5], "padded": [[6, 6, 9, 9], [7, 7, 7, 12]], "single prompt": [[8]]}
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS.keys())
+@pytest.mark.parametrize("ablation", list(Ablation))
+def test_equals_brute_force(tiny_model, ablation, lengths):
+    batch = token_batch(tiny_model.info.vocab_size, lengths)
+    result = sweep(tiny_model, batch, ablation=ablation)
+    family, raw = tiny_model.info.family, tiny_model.raw
+    torch.testing.assert_close(result.clean, ablated_logit_diff(raw, family, None, batch, ablation), atol=1e-4, rtol=0)
+    for row, component in enumerate(result.components):
+        expected = ablated_logit_diff(raw, family, component, batch, ablation)
+        torch.testing.assert_close(result.ablated[row], expected, atol=1e-4, rtol=0, msg=str(component))
+    assert (result.ablated - result.clean).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("ablation", [Ablation.CORRUPTED_MEAN, Ablation.MEAN, Ablation.RESAMPLE])
+def test_pooled_equals_brute_force(tiny_model, ablation):
+    batch = token_batch(tiny_model.info.vocab_size, [[5, 9, 7, 12]], positional=False)
+    result = sweep(tiny_model, batch, ablation=ablation)
+    for row, component in enumerate(result.components):
+        expected = ablated_logit_diff(tiny_model.raw, tiny_model.info.family, component, batch, ablation)
+        torch.testing.assert_close(result.ablated[row], expected, atol=1e-4, rtol=0, msg=str(component))
+
+
+def test_numbers_do_not_depend_on_how_the_work_is_cut(tiny_model, monkeypatch):
+    batch = token_batch(tiny_model.info.vocab_size, [[6, 6, 9, 9], [7, 7, 7, 12]])
+    whole = sweep(tiny_model, batch)
+    monkeypatch.setattr(sweep_module, "PROMPTS_PER_SHARD", 3)
+    for batch_size in (1, 7, 1000):
+        cut = sweep(tiny_model, batch, batch_size=batch_size)
+        torch.testing.assert_close(cut.ablated, whole.ablated, atol=1e-4, rtol=0)
+        torch.testing.assert_close(cut.clean, whole.clean, atol=1e-4, rtol=0)
+
+
+def test_rows_follow_the_components_asked_for(tiny_model):
+    batch = token_batch(tiny_model.info.vocab_size, [[8] * 3])
+    whole = sweep(tiny_model, batch)
+    asked = (Component(1), Component(0, 2), Component(1, 3), Component(0))
+    some = sweep(tiny_model, batch, components=asked)
+    for row, component in enumerate(asked):
+        expected = whole.ablated[whole.components.index(component)]
+        torch.testing.assert_close(some.ablated[row], expected, atol=1e-5, rtol=0)
+
+
+def test_clean_values_are_the_models_own(tiny_model):
+    batch = token_batch(tiny_model.info.vocab_size, [[6, 6, 9, 9]])
+    torch.testing.assert_close(clean_logit_diff(tiny_model, batch), sweep(tiny_model, batch).clean, atol=1e-5, rtol=0)
+
+
+def test_out_of_memory_halves_the_rows(tiny_models, monkeypatch):
+    model = tiny_models["gpt2"]
+    batch = token_batch(model.info.vocab_size, [[8] * 3])
+    whole, true_ablate, sizes = sweep(model, batch), sweep_module.Replay.ablate, []
+
+    def fails_above_two(self, units, values):
+        sizes.append(len(units))
+        if len(units) > 2:
+            raise torch.OutOfMemoryError
+        return true_ablate(self, units, values)
+
+    monkeypatch.setattr(sweep_module.Replay, "ablate", fails_above_two)
+    torch.testing.assert_close(sweep(model, batch).ablated, whole.ablated, atol=1e-5, rtol=0)
+    assert max(sizes) > 2
+
+
+def test_finished_shards_are_not_run_again(tiny_models, tmp_path, monkeypatch):
+    model = tiny_models["llama"]
+    batch = token_batch(model.info.vocab_size, [[8] * 4, [5] * 4])
+    monkeypatch.setattr(sweep_module, "PROMPTS_PER_SHARD", 2)
+    whole = sweep(model, batch)
+    seen = []
+
+    def stop_at_half(_stage, done, total):
+        seen.append(done / total)
+        if done >= total / 2:
+            raise KeyboardInterrupt
+
+    store = ShardStore(tmp_path, sweep_key(model, batch, Ablation.CORRUPTED_MEAN, "1"))
+    with pytest.raises(KeyboardInterrupt):
+        sweep(model, batch, store=store, progress=stop_at_half)
+    assert seen == [0.25, 0.5]
+    runs, true_shard = [], sweep_module._shard
+    monkeypatch.setattr(sweep_module, "_shard", lambda *a, **k: runs.append(1) or true_shard(*a, **k))
+    resumed = sweep(model, batch, store=store)
+    assert len(runs) == 2
+    torch.testing.assert_close(resumed.ablated, whole.ablated, atol=1e-6, rtol=0)
+
+
+def test_key_tells_apart_what_changes_numbers(tiny_models):
+    model = tiny_models["gpt2"]
+    batch = token_batch(model.info.vocab_size, [[8] * 4])
+    other = token_batch(model.info.vocab_size, [[8] * 4], seed=1)
+    keys = {
+        sweep_key(model, batch, Ablation.ZERO, "1"),
+        sweep_key(model, batch, Ablation.MEAN, "1"),
+        sweep_key(model, other, Ablation.ZERO, "1"),
+        sweep_key(model, batch, Ablation.ZERO, "2"),
+        sweep_key(model.with_random_weights(3), batch, Ablation.ZERO, "1"),
+    }
+    assert len(keys) == 5
+
+
+def test_bad_options_are_named(tiny_models):
+    batch = token_batch(tiny_models["gpt2"].info.vocab_size, [[8] * 2])
+    with pytest.raises(OptionError, match=r"'avg' unknown; choose one of corrupted-mean, mean, resample, zero"):
+        parse_ablation("avg")
+    with pytest.raises(OptionError, match="Batch size 0"):
+        sweep(tiny_models["gpt2"], batch, batch_size=0)
