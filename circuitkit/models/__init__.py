@@ -1,1 +1,18 @@
-"""One hookable interface over the model families; the only package that imports transformer_lens."""
+"""One hookable interface over four families of language models."""
+
+from circuitkit.models.embedded import EMBEDDED, card, embedded_path
+from circuitkit.models.family import Family
+from circuitkit.models.hooked_model import HookedModel
+from circuitkit.models.info import ModelInfo
+from circuitkit.models.loading import load_model, wrap_model
+
+__all__ = [
+    "EMBEDDED",
+    "Family",
+    "HookedModel",
+    "ModelInfo",
+    "card",
+    "embedded_path",
+    "load_model",
+    "wrap_model",
+]

@@ -1,0 +1,50 @@
+"""DistilBERT: BERT's post-LN encoder with half the layers, no segments and no pooler."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from circuitkit.models.family import Family
+
+if TYPE_CHECKING:
+    import transformers
+
+
+class DistilBertFamily(Family):
+    """`DistilBertForMaskedLM`."""
+
+    name = "distilbert"
+    is_causal = False
+    pre_norm = False
+    blocks_path = "distilbert.transformer.layer"
+    attention_path = "attention"
+    out_proj_path = "attention.out_lin"
+    mlp_path = "ffn"
+    forward_kwargs: ClassVar = {}
+    harmless_extras = r"(distilbert\.)?embeddings\.position_ids"
+
+    def mid(
+        self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row pos d_model"]:
+        """Post-LN: an addition, then `sa_layer_norm`."""
+        return block.get_submodule("sa_layer_norm")(attn_out + x)
+
+    def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
+        """The MLP reads the stream itself."""
+        return block.get_submodule("ffn")(mid)
+
+    def close(
+        self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row pos d_model"]:
+        """Post-LN: an addition, then `output_layer_norm`."""
+        return block.get_submodule("output_layer_norm")(mlp_out + mid)
+
+    def head(self, raw: nn.Module, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """Dense, activation, LayerNorm, unembedding."""
+        activated = cast(Any, raw).activation(raw.get_submodule("vocab_transform")(hidden))
+        return raw.get_submodule("vocab_projector")(raw.get_submodule("vocab_layer_norm")(activated))
+
+    def d_mlp(self, config: "transformers.PreTrainedConfig") -> int:
+        """Width between the MLP's two matrices."""
+        return cast(Any, config).hidden_dim

@@ -1,0 +1,68 @@
+"""GPT-2 and DistilGPT2: pre-LN decoders with learned positions and a joint QKV projection."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from circuitkit.models.family import Family
+
+if TYPE_CHECKING:
+    import transformers
+
+
+class GPT2Family(Family):
+    """`GPT2LMHeadModel`."""
+
+    name = "gpt2"
+    is_causal = True
+    pre_norm = True
+    blocks_path = "transformer.h"
+    attention_path = "attn"
+    out_proj_path = "attn.c_proj"
+    mlp_path = "mlp"
+    forward_kwargs: ClassVar = {"use_cache": False}
+    harmless_extras = r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)"
+
+    def attention_norm(self, block: nn.Module, x: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
+        """The attention reads `ln_1(x)`."""
+        return block.get_submodule("ln_1")(x)
+
+    def mid(
+        self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row pos d_model"]:
+        """Pre-LN: an addition."""
+        return x + attn_out
+
+    def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
+        """The MLP reads `ln_2(mid)`."""
+        return block.get_submodule("mlp")(block.get_submodule("ln_2")(mid))
+
+    def close(
+        self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row pos d_model"]:
+        """Pre-LN: an addition."""
+        return mid + mlp_out
+
+    def w_o(self, block: nn.Module, n_heads: int) -> Float[Tensor, "head d_head d_model"]:
+        """GPT-2 keeps `Conv1D` weights, [input, output]: transposed against `nn.Linear`."""
+        weight = self.out_proj(block).get_parameter("weight").detach()
+        return rearrange(weight, "(head d_head) d_model -> head d_head d_model", head=n_heads)
+
+    def final_norm(self, raw: nn.Module, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+        """`ln_f`."""
+        return raw.get_submodule("transformer.ln_f")(resid)
+
+    def head(self, raw: nn.Module, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """The unembedding."""
+        return raw.get_submodule("lm_head")(hidden)
+
+    def d_mlp(self, config: "transformers.PreTrainedConfig") -> int:
+        """`n_inner`, or four times the width."""
+        c = cast(Any, config)
+        return c.n_inner if c.n_inner is not None else 4 * c.hidden_size
+
+    def refusal(self, config: "transformers.PreTrainedConfig") -> str | None:
+        """Cross-attention would be a third component of every block."""
+        return "has cross-attention" if cast(Any, config).add_cross_attention else None

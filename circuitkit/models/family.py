@@ -1,0 +1,167 @@
+"""The structure that model families share: where a block keeps its attention, its MLP and its norms."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import transformers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Sizes read from a configuration; see `ModelInfo` for what each one means."""
+
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    max_length: int
+    vocab_size: int
+
+
+class Family(ABC):
+    """How one family of Hugging Face models is laid out; stateless, one instance serves every model.
+
+    Paths are submodule names: `blocks_path` from the model, the others from a block.
+
+    Attributes:
+        name: Name of the family.
+        is_causal: False for masked language models.
+        pre_norm: True where a block reads the stream through a norm and only adds to it; False where the norm
+            follows the addition (post-LN), so that residuals are not sums of contributions.
+        blocks_path: The list of blocks.
+        attention_path: The module whose forward turns the attention's input into what `attention_from_z`
+            returns. It may be skipped when z is known.
+        out_proj_path: The output projection. Its input is z of all heads side by side; its output is the
+            attention's contribution, bias included.
+        mlp_path: The module whose output is the MLP's contribution, bias included.
+        forward_kwargs: Arguments for every forward pass. A cache must never be built: under sdpa a stale one
+            is used without complaint.
+        harmless_extras: Regular expression (full match) of checkpoint entries that this model does not have
+            and that do not change what it computes.
+    """
+
+    name: ClassVar[str]
+    is_causal: ClassVar[bool]
+    pre_norm: ClassVar[bool]
+    blocks_path: ClassVar[str]
+    attention_path: ClassVar[str]
+    out_proj_path: ClassVar[str]
+    mlp_path: ClassVar[str]
+    forward_kwargs: ClassVar[Mapping[str, bool]]
+    harmless_extras: ClassVar[str]
+
+    def blocks(self, raw: nn.Module) -> nn.ModuleList:
+        """The transformer blocks, first to last."""
+        return cast(nn.ModuleList, raw.get_submodule(self.blocks_path))
+
+    def attention(self, block: nn.Module) -> nn.Module:
+        """The attention module; its forward returns `(output, pattern or None)`."""
+        return block.get_submodule(self.attention_path)
+
+    def out_proj(self, block: nn.Module) -> nn.Module:
+        """The projection from z, heads side by side, to the attention's contribution."""
+        return block.get_submodule(self.out_proj_path)
+
+    def mlp(self, block: nn.Module) -> nn.Module:
+        """The module whose output is the MLP's contribution."""
+        return block.get_submodule(self.mlp_path)
+
+    def attention_from_z(
+        self, attention: nn.Module, z: Float[Tensor, "row pos head_width"]
+    ) -> tuple[Float[Tensor, "row pos width"], None]:
+        """What the attention's forward returns when its heads' value mixes are `z` (eval mode)."""
+        projection = attention.get_submodule(self.out_proj_path.removeprefix(f"{self.attention_path}."))
+        return projection(z), None
+
+    def attention_norm(self, block: nn.Module, x: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
+        """What the attention reads when the residual stream is `x`."""
+        return x
+
+    def attention_to_out(
+        self, block: nn.Module, output: Float[Tensor, "row pos width"]
+    ) -> Float[Tensor, "row pos d_model"]:
+        """The attention's contribution, bias included, from what the attention module returns first."""
+        return output
+
+    @abstractmethod
+    def mid(
+        self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row pos d_model"]:
+        """The residual stream between attention and MLP, from the block's input and the attention's contribution."""
+
+    @abstractmethod
+    def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
+        """The MLP's contribution when the stream before it is `mid`."""
+
+    @abstractmethod
+    def close(
+        self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row pos d_model"]:
+        """The block's output, from the stream before the MLP and the MLP's contribution."""
+
+    def w_o(self, block: nn.Module, n_heads: int) -> Float[Tensor, "head d_head d_model"]:
+        """Each head's output matrix: head h writes `z_h @ w_o[h]`; the bias belongs to no head."""
+        weight = self.out_proj(block).get_parameter("weight").detach()
+        return rearrange(weight, "d_model (head d_head) -> head d_head d_model", head=n_heads)
+
+    def out_bias(self, block: nn.Module) -> Float[Tensor, " d_model"] | None:
+        """The output projection's bias, which belongs to no head; None where there is none."""
+        bias = cast(Tensor | None, self.out_proj(block).bias)
+        return None if bias is None else bias.detach()
+
+    def hidden(
+        self, raw: "transformers.PreTrainedModel", ids: Tensor, mask: Tensor
+    ) -> Float[Tensor, "row pos d_model"]:
+        """Run every block: what the language-model head reads (after the final norm, where there is one).
+
+        Args:
+            raw: Model, or a clone of it.
+            ids: Tokens, [row, pos], on the model's device.
+            mask: True at real tokens, [row, pos]; rows are padded on the right.
+        """
+        output = raw.base_model(input_ids=ids, attention_mask=mask.to(torch.long), **self.forward_kwargs)
+        return output.last_hidden_state
+
+    def final_norm(self, raw: nn.Module, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+        """The norm between the last block and the language-model head."""
+        return resid
+
+    def unembed(self, raw: nn.Module, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """Logits from the residual stream after the last block: final norm, then the language-model head."""
+        return self.head(raw, self.final_norm(raw, resid))
+
+    @abstractmethod
+    def head(self, raw: nn.Module, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """The language-model head, for what `hidden` returns."""
+
+    def sizes(self, config: "transformers.PreTrainedConfig") -> Sizes:
+        """Read the sizes from a configuration."""
+        c = cast(Any, config)
+        return Sizes(
+            n_layers=c.num_hidden_layers,
+            n_heads=c.num_attention_heads,
+            n_kv_heads=c.num_attention_heads,
+            d_model=c.hidden_size,
+            d_head=c.hidden_size // c.num_attention_heads,
+            d_mlp=self.d_mlp(config),
+            max_length=c.max_position_embeddings,
+            vocab_size=c.vocab_size,
+        )
+
+    @abstractmethod
+    def d_mlp(self, config: "transformers.PreTrainedConfig") -> int:
+        """Hidden width of one MLP."""
+
+    def refusal(self, config: "transformers.PreTrainedConfig") -> str | None:
+        """Why a model of this class, configured so, is not what this family describes; None when it is."""
+        return None
