@@ -26,8 +26,8 @@ def draw_slots(definition: TaskDefinition, used: Sequence[str], rng: Random) -> 
 
     Args:
         definition: The task.
-        used: The slots that the template and the answers mention. Only they are drawn, so that a template which
-            leaves a slot out does not use up a word of its list.
+        used: The slots that the template and the answers mention. Only they are drawn, so that a template
+            which leaves a slot out does not use up a word of its list.
         rng: Where the randomness comes from.
     """
     wanted = _with_bounds(definition, set(used))
@@ -56,9 +56,7 @@ def draw_other(words: Sequence[str], avoid: set[str], rng: Random) -> str:
     """
     left = [word for word in words if word not in avoid]
     if not left:
-        raise TaskError(
-            f"A list of {len(words)} words is too short for the slots drawn from it; add words to it."
-        )
+        raise TaskError(f"A list of {len(words)} words is too short for the slots drawn from it; add words to it.")
     return rng.choice(left)
 
 
@@ -75,7 +73,5 @@ def _draw_integer(name: str, slot: IntegerSlot, values: Mapping[str, str], rng: 
     low = slot.low if slot.above is None else max(slot.low, int(values[slot.above]) + 1)
     high = slot.high if slot.at_most is None else min(slot.high, int(values[slot.at_most]))
     if low > high:
-        raise TaskError(
-            f"Slot {name!r} has no whole number left between {low} and {high}; widen its low and high."
-        )
+        raise TaskError(f"Slot {name!r} has no whole number left between {low} and {high}; widen its low and high.")
     return f"{rng.randint(low, high):0{slot.digits}d}"

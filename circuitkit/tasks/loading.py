@@ -34,7 +34,7 @@ def load_task(name: str | Path, *, data: str | Path | None = None) -> Task:
     """Load a task.
 
     Args:
-        name: The name of a task that ships with circuitkit, a `.toml` task file, or a `.jsonl` file of prompts.
+        name: The name of a task that ships with circuitkit, a `.toml` task file or a `.jsonl` file of prompts.
         data: A CSV file that takes the place of the table of a task that has one.
 
     Raises:
@@ -96,11 +96,7 @@ def task_from_definition(
         TaskError: The definition does not hold together, or the table does not fit it.
     """
     check_definition(definition)
-    source = (
-        slot_source(definition)
-        if definition.table is None
-        else table_source(definition, table, name=table_name)
-    )
+    source = slot_source(definition) if definition.table is None else table_source(definition, table, name=table_name)
     return Task(
         name=definition.name,
         title=definition.title,
@@ -131,6 +127,7 @@ def _task_from_rows(path: Path) -> Task:
         sha256=_hash(*contents),
         positional=True,
         source=RowSource(rows=rows),
+        written=True,
     )
 
 
@@ -139,9 +136,7 @@ def _parse_definition(content: bytes, path: Path) -> TaskDefinition:
         definition = TaskDefinition.model_validate(tomllib.loads(content.decode("utf-8")))
         check_definition(definition)
     except UnicodeDecodeError as error:
-        raise TaskError(
-            f"{path} is not a text file (byte {error.start} is not UTF-8); wanted a TOML file."
-        ) from error
+        raise TaskError(f"{path} is not a text file (byte {error.start} is not UTF-8); wanted a TOML file.") from error
     except tomllib.TOMLDecodeError as error:
         raise TaskError(f"{path} is not TOML ({error}); mend it there.") from error
     except ValidationError as error:

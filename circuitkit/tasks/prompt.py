@@ -18,7 +18,7 @@ class PromptPair:
 
     Attributes:
         clean: The prompt, without its answer.
-        corrupted: A prompt of the same form in which the clean answer no longer follows; None where there is none.
+        corrupted: A prompt of the same form in which the clean answer no longer follows; None without one.
         correct: The right continuation of `clean`, with its leading space if it has one.
         incorrect: The distractor that it is compared with.
         template: Prompts of one template have the same structure.

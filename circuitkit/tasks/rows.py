@@ -35,7 +35,7 @@ class RowSource:
         """The corrupted prompts are written down too."""
         return False
 
-    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:  # noqa: ARG002 - nothing is redrawn
+    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:
         """The pair of one number."""
         return self.rows[pick_order(seed, len(self.rows), "rows")[index]]
 
@@ -52,9 +52,7 @@ def read_objects(data: bytes, *, name: str) -> list[tuple[str, Fields]]:
         raise TaskError(
             f"{name} is not a text file (byte {error.start} is not UTF-8); wanted one JSON object a line."
         ) from error
-    found = [
-        (f"{name} line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()
-    ]
+    found = [(f"{name} line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not found:
         raise TaskError(f"{name} has no rows; wanted one JSON object a line with {', '.join(_REQUIRED)}.")
     return [(where, _object(where, line)) for where, line in found]
@@ -65,13 +63,9 @@ def _object(where: str, line: str) -> Fields:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         shown = line if len(line) <= 40 else line[:37] + "..."
-        raise TaskError(
-            f"{where} is not JSON ({shown!r}); wanted one JSON object a line. Mend it."
-        ) from error
+        raise TaskError(f"{where} is not JSON ({shown!r}); wanted one JSON object a line. Mend it.") from error
     if not isinstance(value, dict):
-        raise TaskError(
-            f"{where} is a JSON {type(value).__name__}; wanted an object with {', '.join(_REQUIRED)}."
-        )
+        raise TaskError(f"{where} is a JSON {type(value).__name__}; wanted an object with {', '.join(_REQUIRED)}.")
     return cast("Fields", value)
 
 
@@ -96,7 +90,7 @@ def unique(pairs: Iterator[tuple[str, PromptPair]]) -> tuple[PromptPair, ...]:
         key = (pair.clean, pair.correct, pair.incorrect)
         if key in seen:
             raise TaskError(
-                f"{where} repeats {seen[key].rsplit(' ', 2)[-2]} {seen[key].rsplit(' ', 1)[-1]}; delete one of them."
+                f"{where} repeats the prompt and answers of {seen[key]}; wanted each once. Delete one of them."
             )
         seen[key] = where
         kept.append(pair)
@@ -110,18 +104,14 @@ def text_field(where: str, fields: Fields, key: str) -> str:
         TaskError: It is not.
     """
     if key not in fields:
-        raise TaskError(
-            f"{where} has no {key!r}; it has {', '.join(map(repr, fields)) or 'nothing'}. Add the field."
-        )
+        raise TaskError(f"{where} has no {key!r}; it has {', '.join(map(repr, fields)) or 'nothing'}. Add the field.")
     value = fields[key]
     if not isinstance(value, str):
         raise TaskError(f"{where}: {key!r} is {json.dumps(value)[:40]}; wanted a string. Put it in quotes.")
     if not value.strip():
         raise TaskError(f"{where}: {key!r} is empty; wanted some text. Fill it or delete the row.")
     if not value.isprintable() and any(0xD800 <= ord(char) <= 0xDFFF for char in value):
-        raise TaskError(
-            f"{where}: {key!r} holds half of a surrogate pair; wanted valid Unicode. Mend the escape."
-        )
+        raise TaskError(f"{where}: {key!r} holds half of a surrogate pair; wanted valid Unicode. Mend the escape.")
     return value
 
 
@@ -132,23 +122,20 @@ def check_answers(where: str, correct: str, incorrect: str) -> None:
         TaskError: They are the same.
     """
     if correct == incorrect:
-        raise TaskError(
-            f"{where}: 'correct' and 'incorrect' are both {correct!r}; wanted two answers. Change one."
-        )
+        raise TaskError(f"{where}: 'correct' and 'incorrect' are both {correct!r}; wanted two answers. Change one.")
 
 
 def _pair(where: str, fields: Fields) -> PromptPair:
     if unknown := sorted(set(fields) - {*_REQUIRED, *_OPTIONAL}):
         raise TaskError(
-            f"{where} has the field {unknown[0]!r}; wanted {', '.join(_REQUIRED)} and perhaps {', '.join(_OPTIONAL)}."
+            f"{where} has the field {unknown[0]!r}; wanted {', '.join(_REQUIRED)} and perhaps "
+            f"{', '.join(_OPTIONAL)}. Rename or delete it."
         )
     clean, correct, incorrect = (text_field(where, fields, key) for key in _REQUIRED)
     corrupted = None if fields.get("corrupted") is None else text_field(where, fields, "corrupted")
     check_answers(where, correct, incorrect)
     if corrupted == clean:
-        raise TaskError(
-            f"{where}: 'corrupted' is the same as 'clean'; wanted another prompt. Change or delete it."
-        )
+        raise TaskError(f"{where}: 'corrupted' is the same as 'clean'; wanted another prompt. Change or delete it.")
     return PromptPair(
         clean=clean,
         corrupted=corrupted,

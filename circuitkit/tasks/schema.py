@@ -38,7 +38,7 @@ class ListSlot(Part):
 class IntegerSlot(Part):
     """A whole number drawn evenly from low..high (both included), zero-padded to `digits`.
 
-    `above` and `at_most` name an earlier integer slot that bounds it from below (exclusive) or above (inclusive).
+    `above` and `at_most` name an earlier integer slot that it lies above, or does not exceed.
     """
 
     low: int
@@ -60,10 +60,10 @@ class Sequence(Part):
 
 
 class Table(Part):
-    """Slots filled from the rows of a CSV file: every column is a slot, and every entry of the `literal` columns.
+    """Slots filled from the rows of a CSV file.
 
-    A literal column holds a Python dictionary. `{distractor}` is the `answer` of another row that agrees in
-    the column `distractor_same`.
+    Every column is a slot, and so is every entry of the `literal` columns, which hold Python dictionaries.
+    `{distractor}` is the `answer` of another row that agrees in the column `distractor_same`.
     """
 
     file: Text
@@ -138,6 +138,4 @@ class TaskDefinition(Part):
     answers: Answers
     labels: dict[str, Label] = Field(default_factory=dict)
     corruption: Corruption | None = None
-    lists: dict[str, Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]] = Field(
-        default_factory=dict
-    )
+    lists: dict[str, Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]] = Field(default_factory=dict)

@@ -1,9 +1,10 @@
-"""The released prompts of Lan et al. 2024 as JSON lines: `text`, `corr`, `incorr`, `S1`..`S4`, corrupted beside."""
+"""The released prompts of Lan et al. 2024 as JSON lines (`text`, `corr`, `incorr`, `S1`..`S4`)."""
 
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import cast
 
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.prompt import END, PromptPair, Span, last_word
@@ -20,7 +21,7 @@ def is_seqcont(fields: Fields) -> bool:
 def read_seqcont(clean: Objects, corrupted: Objects | None) -> tuple[PromptPair, ...]:
     """Pairs of clean and corrupted prompts, joined by `clean_id`.
 
-    A clean prompt that no corrupted one names gets the next corrupted prompt of its template, from the first on.
+    A clean prompt that no corrupted one names gets the next corrupted prompt of its template, in order.
 
     Raises:
         TaskError: A row is wrong, or a template has clean prompts and no corrupted one.
@@ -65,7 +66,7 @@ def _labels(where: str, fields: Fields, text: str) -> Mapping[str, Span]:
     """Spans of the four elements. Each ends a sentence, which tells the month April from the name."""
     given = fields.get("text_seq")
     elements = (
-        [str(e) for e in given]
+        [str(element) for element in cast("list[object]", given)]
         if isinstance(given, list)
         else [text_field(where, fields, f"S{i}") for i in range(1, 5)]
     )
@@ -74,9 +75,7 @@ def _labels(where: str, fields: Fields, text: str) -> Mapping[str, Span]:
     for number, element in enumerate(elements, 1):
         match = re.compile(rf"\b{re.escape(element)}(?=\.)").search(text, place)
         if match is None:
-            raise TaskError(
-                f"{where}: element {element!r} ends no sentence of {text!r}; mend S{number} or the text."
-            )
+            raise TaskError(f"{where}: element {element!r} ends no sentence of {text!r}; mend S{number} or the text.")
         found[f"n{number}"] = match.span()
         place = match.end()
     return {**found, END: last_word(text)}

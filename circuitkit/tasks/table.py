@@ -96,8 +96,8 @@ def table_source(definition: TaskDefinition, data: bytes, *, name: str) -> Table
         name: What to call the file in errors.
 
     Raises:
-        TaskError: The file is not UTF-8 CSV with the columns that the task needs, a row is broken or repeated,
-            or a row has no distractor or no other row to be corrupted with.
+        TaskError: The file is not UTF-8 CSV with the columns that the task needs, a row is broken or repeated, or
+            a group of rows has one answer only.
     """
     assert definition.table is not None
     templates = tuple(parse_template(t.name, t.text) for t in definition.templates)
@@ -140,18 +140,14 @@ def _read_rows(table: Table, data: bytes, name: str) -> dict[int, Row]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TaskError(
-            f"{name} is not a text file (byte {error.start} is not UTF-8); wanted UTF-8 CSV."
-        ) from error
+        raise TaskError(f"{name} is not a text file (byte {error.start} is not UTF-8); wanted UTF-8 CSV.") from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows: dict[int, Row] = {}
     try:
         for raw in reader:
             rows[reader.line_num] = _slots(table, raw, f"{name} line {reader.line_num}")
     except csv.Error as error:
-        raise TaskError(
-            f"{name} line {reader.line_num} is not CSV ({error}); mend the quotes there."
-        ) from error
+        raise TaskError(f"{name} line {reader.line_num} is not CSV ({error}); mend the quotes there.") from error
     if len(rows) < 2:
         raise TaskError(f"{name} has {len(rows)} rows; wanted a header and at least 2 rows.")
     return rows
@@ -159,21 +155,15 @@ def _read_rows(table: Table, data: bytes, name: str) -> dict[int, Row]:
 
 def _slots(table: Table, raw: Mapping[str | None, object], where: str) -> Row:
     if None in raw or any(value is None for value in raw.values()):
-        raise TaskError(
-            f"{where} has more or fewer fields than the header; mend the commas and quotes there."
-        )
+        raise TaskError(f"{where} has more or fewer fields than the header; mend the commas and quotes there.")
     values = {str(key): str(value) for key, value in raw.items()}
     for column in table.literal:
         if column not in values:
-            raise TaskError(
-                f"{where} has no column {column!r}; it has {', '.join(values)}. Rename the columns."
-            )
+            raise TaskError(f"{where} has no column {column!r}; it has {', '.join(values)}. Rename the columns.")
         try:
             entries = ast.literal_eval(values[column])
         except (ValueError, SyntaxError) as error:
-            raise TaskError(
-                f"{where}: column {column!r} does not hold a Python dictionary; mend it."
-            ) from error
+            raise TaskError(f"{where}: column {column!r} does not hold a Python dictionary; mend it.") from error
         if not isinstance(entries, dict):
             raise TaskError(f"{where}: column {column!r} does not hold a Python dictionary; mend it.")
         values |= {str(key): str(value) for key, value in cast("dict[object, object]", entries).items()}

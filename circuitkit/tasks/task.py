@@ -7,7 +7,8 @@ from typing import Protocol
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.prompt import PromptPair
 
-MAX_REDRAWS = 64
+MAX_REDRAWS = 256
+"""Three names that split like the clean ones (two tokens, one, two) are rare in most tokenizers."""
 
 
 class PairSource(Protocol):
@@ -39,6 +40,8 @@ class Task:
         sha256: Hash of the task's definition and data, in hexadecimal.
         positional: Whether a position means the same thing in all prompts of a template and length.
         source: Where its prompt pairs come from.
+        written: Whether the pairs were written out by a user. Where partners differ in length, written prompts
+            are kept and their positions pooled; generated ones are drawn anew, and dropped if that fails.
     """
 
     name: str
@@ -47,19 +50,18 @@ class Task:
     sha256: str
     positional: bool
     source: PairSource
+    written: bool = False
 
-    def pairs(
-        self, n: int, *, seed: int = 0, fits: Callable[[PromptPair], bool] | None = None
-    ) -> list[PromptPair]:
+    def pairs(self, n: int, *, seed: int = 0, fits: Callable[[PromptPair], bool] | None = None) -> list[PromptPair]:
         """The first n prompt pairs.
 
-        Prompt i depends on (seed, i) only, so the pairs for a smaller n are the beginning of those for a larger
-        one. A finite task gives all that it has where n is more.
+        Prompt i depends on (seed, i) only, so the pairs for a smaller n are the beginning of those for a
+        larger one. A finite task gives all that it has where n is more.
 
         Args:
             n: How many.
             seed: Another seed gives other prompts.
-            fits: The corrupted prompt is drawn anew, up to 64 times, until this accepts the pair; if it never
+            fits: The corrupted prompt is drawn anew, up to 256 times, until this accepts the pair; if it never
                 does, the first one is kept.
 
         Raises:

@@ -57,7 +57,7 @@ def parse_template(name: str, text: str) -> Template:
         parsed = list(Formatter().parse(text))
     except ValueError as error:
         raise TaskError(
-            f"Template {name!r} cannot be read ({error}); wanted text with {{slot}} fields. Double other braces."
+            f"Template {name!r} cannot be read ({error}); wanted {{slot}} fields. Double other braces."
         ) from error
     for literal, field, form, conversion in parsed:
         if field is None:
@@ -65,7 +65,8 @@ def parse_template(name: str, text: str) -> Template:
             continue
         if not field.isidentifier() or form or conversion:
             raise TaskError(
-                f"Template {name!r} has the field {{{field}}}; wanted a plain slot name such as {{noun}}. Double other braces."
+                f"Template {name!r} has the field {{{field}}}; wanted a plain slot name such as {{noun}}. "
+                f"Double other braces."
             )
         counts[field] += 1
         pieces.append((literal, (field, counts[field])))

@@ -1,0 +1,30 @@
+"""What a model must have for prompts to be made into tokens for it."""
+
+from typing import Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+
+class TakesLength(Protocol):
+    """The facts about a model that a batch depends on."""
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens that the model takes."""
+        ...
+
+
+class ReadsPrompts(Protocol):
+    """What a model must have for prompts to be made into tokens for it; a `HookedModel` has it."""
+
+    @property
+    def is_causal(self) -> bool:
+        """False for masked language models."""
+        ...
+
+    @property
+    def info(self) -> TakesLength:
+        """Facts about the model."""
+        ...
+
+    tokenizer: PreTrainedTokenizerBase

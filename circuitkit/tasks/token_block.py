@@ -1,0 +1,50 @@
+"""The tokens of many prompts in one rectangle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from circuitkit.tasks.reading import Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenBlock:
+    """Prompts as token ids, padded on the right.
+
+    Attributes:
+        ids: Token ids; the tokenizer's padding token, or 0 if it has none, where the mask is False.
+        mask: True at tokens, False at padding.
+        answer_pos: The position whose logits are read: the last token for causal models, else the mask token.
+        words: Index of the whitespace word that a token belongs to; -1 for special tokens and padding.
+    """
+
+    ids: Int[Tensor, "prompt pos"]
+    mask: Bool[Tensor, "prompt pos"]
+    answer_pos: Int[Tensor, " prompt"]
+    words: Int[Tensor, "prompt pos"]
+
+    def select(self, rows: Int[Tensor, " row"]) -> Self:
+        """The block of some prompts, as wide as before."""
+        return type(self)(
+            ids=self.ids[rows], mask=self.mask[rows], answer_pos=self.answer_pos[rows], words=self.words[rows]
+        )
+
+
+def stack_readings(readings: Sequence[Reading], *, width: int, pad_id: int) -> TokenBlock:
+    """Put prompts into one rectangle of a given width."""
+    ids = torch.full((len(readings), width), pad_id, dtype=torch.long)
+    words = torch.full_like(ids, -1)
+    for row, reading in enumerate(readings):
+        ids[row, : len(reading.ids)] = torch.tensor(reading.ids)
+        words[row, : len(reading.words)] = torch.tensor(reading.words)
+    lengths = torch.tensor([len(reading.ids) for reading in readings])
+    return TokenBlock(
+        ids=ids,
+        mask=torch.arange(width) < lengths[:, None],
+        answer_pos=torch.tensor([reading.answer_pos for reading in readings]),
+        words=words,
+    )
