@@ -8,8 +8,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from circuitkit.core.component import Component
-from circuitkit.tasks.batch import PromptBatch, TaskInfo, TokenBlock
+from circuitkit.tasks.batch import PromptBatch, TaskInfo
 from circuitkit.tasks.prompt import PromptPair
+from circuitkit.tasks.token_block import TokenBlock
 
 MODULES = {  # family -> (blocks, output projection that reads z, module that writes the MLP's contribution)
     "gpt2": ("transformer.h", "attn.c_proj", "mlp"),

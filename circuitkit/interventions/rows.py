@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuitkit.models.hooked_model import HookedModel
-from circuitkit.tasks.batch import PromptBatch, TokenBlock
+from circuitkit.tasks.batch import PromptBatch
+from circuitkit.tasks.token_block import TokenBlock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
