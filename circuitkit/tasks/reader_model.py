@@ -1,10 +1,11 @@
 """What a model must have for prompts to be made into tokens for it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedTokenizerBase
 
 
+@runtime_checkable
 class TakesLength(Protocol):
     """The facts about a model that a batch depends on."""
 
@@ -14,6 +15,7 @@ class TakesLength(Protocol):
         ...
 
 
+@runtime_checkable
 class ReadsPrompts(Protocol):
     """What a model must have for prompts to be made into tokens for it; a `HookedModel` has it."""
 

@@ -110,7 +110,7 @@ def text_field(where: str, fields: Fields, key: str) -> str:
         raise TaskError(f"{where}: {key!r} is {json.dumps(value)[:40]}; wanted a string. Put it in quotes.")
     if not value.strip():
         raise TaskError(f"{where}: {key!r} is empty; wanted some text. Fill it or delete the row.")
-    if not value.isprintable() and any(0xD800 <= ord(char) <= 0xDFFF for char in value):
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in value):
         raise TaskError(f"{where}: {key!r} holds half of a surrogate pair; wanted valid Unicode. Mend the escape.")
     return value
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 SlotName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -118,7 +118,15 @@ class Label(Part):
     mention: int = Field(default=1, ge=1)
 
 
-Slot = ListSlot | IntegerSlot
+
+def _slot_kind(value: object) -> str:
+    """Which kind of slot a table means, so that an error is about the kind that its author had in mind."""
+    if isinstance(value, dict):
+        return "list" if "list" in value else "number"
+    return "number" if isinstance(value, IntegerSlot) else "list"
+
+
+Slot = Annotated[Annotated[ListSlot, Tag("list")] | Annotated[IntegerSlot, Tag("number")], Discriminator(_slot_kind)]
 Corruption = Annotated[Redraw | RandomElements | SetSlots | AnotherRow, Field(discriminator="kind")]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.prompt import PromptPair
@@ -11,6 +11,7 @@ MAX_REDRAWS = 256
 """Three names that split like the clean ones (two tokens, one, two) are rare in most tokenizers."""
 
 
+@runtime_checkable
 class PairSource(Protocol):
     """Where a task's prompt pairs come from."""
 
