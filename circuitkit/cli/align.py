@@ -85,7 +85,7 @@ def align(
                         similarity=similarity,
                         matching=matching,
                         normalize=normalize,
-                        sign=sign,
+                        influence_sign=sign,
                         direction=direction,
                         top_k=top_k,
                         bootstrap=bootstrap,
@@ -130,7 +130,8 @@ def _deliver(
 def _gate(results: "list[AlignmentResult]", least: float | None) -> int:
     if least is None:
         return 0
-    below = [r for r in results if r.score.ci95 is not None and r.score.ci95[0] < least]
-    for result in below:
-        notice(f"Gate not met on {result.task['name']}: lower bound {result.score.ci95[0]:.3f} < {least}.")
+    bounds = {str(result.task["name"]): result.scores.ci95 for result in results}
+    below = {name: bound[0] for name, bound in bounds.items() if bound is not None and bound[0] < least}
+    for name, low in below.items():
+        notice(f"Gate not met on {name}: the score's lower bound is {low:.3f}, wanted {least} or more.")
     return GATE_NOT_MET if below else 0

@@ -21,7 +21,7 @@ AblationOption = Annotated[
 NormalizeOption = Annotated[Literal["max", "l1", "l2"], typer.Option("--normalize", help="What drops are divided by.")]
 SignOption = Annotated[
     Literal["clamp", "abs"],
-    typer.Option("--sign", help="Components whose ablation helps count as 0 (clamp) or by size (abs)."),
+    typer.Option("--influence-sign", help="Components whose ablation helps count as 0 (clamp) or by size (abs)."),
 ]
 Bootstrap = Annotated[int, typer.Option("--bootstrap", min=0, help="Draws for the 95% intervals; 0: none.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of prompts, bootstrap and nulls.")]
