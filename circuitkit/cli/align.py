@@ -11,7 +11,7 @@ from circuitkit.cli import options
 from circuitkit.cli.console import notice, progress_bars
 from circuitkit.cli.output import check_outputs, default_out, write_json
 from circuitkit.core.errors import OptionError
-from circuitkit.core.run_directory import drop_partial, partial_folder
+from circuitkit.core.run_path import drop_partial, partial_folder
 
 if TYPE_CHECKING:
     from circuitkit.alignment.result import AlignmentResult

@@ -9,7 +9,7 @@ import typer
 from circuitkit.cli import options
 from circuitkit.cli.console import notice, progress_bars
 from circuitkit.cli.output import check_outputs, default_out, write_json
-from circuitkit.core.run_directory import drop_partial, partial_folder
+from circuitkit.core.run_path import drop_partial, partial_folder
 
 
 def influence(

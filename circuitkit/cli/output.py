@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from circuitkit.core.errors import ResultError
-from circuitkit.core.run_directory import check_target
+from circuitkit.core.run_path import check_target
 
 
 def default_out(*names: str) -> Path:

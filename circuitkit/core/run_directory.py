@@ -1,8 +1,6 @@
 """Run directories: `result.json` beside `tensors.safetensors`, written whole or not at all."""
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from circuitkit.core.errors import ResultError
+from circuitkit.core.run_path import RESULT, check_target
 
-_RESULT, _TENSORS = "result.json", "tensors.safetensors"
+_TENSORS = "tensors.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,26 +30,6 @@ class Run:
     path: Path
     result: dict[str, Any]
     tensors: dict[str, Tensor]
-
-
-def check_target(path: Path) -> None:
-    """Refuse, before any work is done, a place that a run cannot be written to.
-
-    Raises:
-        ResultError: The path is a file or a directory that is no run, or its parent cannot be written.
-    """
-    if path.exists() and not path.is_dir():
-        raise ResultError(f"Output {str(path)!r} is a file; a run needs a directory. Name another with --out.")
-    if path.is_dir() and any(path.iterdir()) and not (path / _RESULT).exists():
-        raise ResultError(
-            f"Output {str(path)!r} is a directory with other files in it; a run replaces only an earlier "
-            "run. Name another with --out."
-        )
-    parent = path.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ResultError(f"Output {str(path)!r} cannot be written: no right to write in {str(parent)!r}.")
 
 
 def save_run(
@@ -81,7 +60,7 @@ def save_run(
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             fresh = Path(folder) / "run"
             fresh.mkdir()
-            (fresh / _RESULT).write_text(text + "\n", encoding="utf-8")
+            (fresh / RESULT).write_text(text + "\n", encoding="utf-8")
             if tensors:
                 save_file({k: t.contiguous() for k, t in tensors.items()}, fresh / _TENSORS)
             _swap_in(fresh, path, aside=Path(folder) / "old")
@@ -113,17 +92,17 @@ def load_run(path: Path | str, *, schema: str | None = None) -> Run:
     """
     path = Path(path)
     try:
-        result = json.loads((path / _RESULT).read_text(encoding="utf-8"))
+        result = json.loads((path / RESULT).read_text(encoding="utf-8"))
         tensors = load_file(path / _TENSORS) if (path / _TENSORS).exists() else {}
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ResultError(
-            f"No run at {str(path)!r}: it holds no {_RESULT}. Name a directory written by --out."
+            f"No run at {str(path)!r}: it holds no {RESULT}. Name a directory written by --out."
         ) from error
     except (OSError, ValueError, SafetensorError) as error:
         raise ResultError(f"Run {str(path)!r} cannot be read ({error}). Make it again.") from error
     found = result.get("schema") if isinstance(result, dict) else None
     if not isinstance(found, str) or not found.startswith("circuitkit."):
-        raise ResultError(f"Run {str(path)!r} is not a circuitkit result: its {_RESULT} names no schema.")
+        raise ResultError(f"Run {str(path)!r} is not a circuitkit result: its {RESULT} names no schema.")
     if schema is not None and found != schema:
         raise ResultError(f"Run {str(path)!r} holds {found}; wanted {schema}.")
     missing = sorted(set(result.get("tensors", {})) - set(tensors))
@@ -172,13 +151,3 @@ class ShardStore:
             raise ResultError(
                 f"Shard could not be written to {str(self.path)!r}: {error}. Name another with --out."
             ) from error
-
-
-def partial_folder(path: Path) -> Path:
-    """Where the shards of a run in the making are kept: a hidden sibling of the run directory."""
-    return path.parent / f".{path.name}.partial"
-
-
-def drop_partial(path: Path) -> None:
-    """Delete the shards of a run that is now whole."""
-    shutil.rmtree(partial_folder(path), ignore_errors=True)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from circuitkit.core.errors import ResultError
-from circuitkit.core.run_directory import ShardStore, check_target, drop_partial, load_run, partial_folder, save_run
+from circuitkit.core.run_directory import ShardStore, load_run, save_run
+from circuitkit.core.run_path import check_target, drop_partial, partial_folder
 
 RESULT = {"schema": "circuitkit.test/1", "value": 1.5}
 TENSORS = {"clean": torch.arange(3.0)}
