@@ -8,13 +8,28 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build_raw, build_tokenizer, save
+from tiny_models import D_MODEL, FAMILIES, build_raw, build_tokenizer, save
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.loading import wrap_model
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where everything is at hand, a skipped test is a failed gate."""
+    parser.addoption("--require-all", action="store_true", help="fail if a test that could run was skipped")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under --require-all only tests that need a GPU may be skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not session.config.getoption("--require-all") or reporter is None:
+        return
+    if skipped := [r for r in reporter.stats.get("skipped", []) if "gpu" not in r.keywords]:
+        reporter.write_line(f"--require-all: {len(skipped)} skipped: {', '.join(r.nodeid for r in skipped)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
@@ -92,3 +107,11 @@ def _folder_from(variable: str) -> Path:
     if not folder.is_dir():
         pytest.fail(f"{variable}={value} is no directory")
     return folder
+
+
+@pytest.fixture(scope="session")
+def wide_dir(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizers: Mapping[str, PreTrainedTokenizerFast]) -> Path:
+    """A GPT-2 twice as wide as the tiny one."""
+    tokenizer = tiny_tokenizers["gpt2"]
+    raw = build_raw("gpt2", vocab_size=len(tokenizer), n_layers=2, d_model=2 * D_MODEL)
+    return save(raw, tokenizer, tmp_path_factory.mktemp("wide") / "wide-gpt2")

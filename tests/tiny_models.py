@@ -77,9 +77,7 @@ def build_tokenizer(family: str) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 
 
 def _wordpiece() -> PreTrainedTokenizerFast:
@@ -106,8 +104,10 @@ def _wordpiece() -> PreTrainedTokenizerFast:
     )
 
 
-def build_raw(family: str, *, vocab_size: int, n_layers: int | None = None, seed: int = 0) -> PreTrainedModel:
-    """A random model with 4 heads (2 key-value heads in Llama) and width 32.
+def build_raw(
+    family: str, *, vocab_size: int, n_layers: int | None = None, d_model: int = D_MODEL, seed: int = 0
+) -> PreTrainedModel:
+    """A random model with 4 heads (2 key-value heads in Llama) and width 32 if not given.
 
     Every parameter is moved away from its initial value: with zero biases and unit norms, mistakes that drop
     or misplace them would not show.
@@ -122,7 +122,7 @@ def build_raw(family: str, *, vocab_size: int, n_layers: int | None = None, seed
                     GPT2Config(
                         vocab_size=vocab_size,
                         n_positions=MAX_LENGTH,
-                        n_embd=D_MODEL,
+                        n_embd=d_model,
                         n_layer=n_layers,
                         n_head=N_HEADS,
                         initializer_range=0.15,
@@ -133,10 +133,10 @@ def build_raw(family: str, *, vocab_size: int, n_layers: int | None = None, seed
                 raw = BertForMaskedLM(
                     BertConfig(
                         vocab_size=vocab_size,
-                        hidden_size=D_MODEL,
+                        hidden_size=d_model,
                         num_hidden_layers=n_layers,
                         num_attention_heads=N_HEADS,
-                        intermediate_size=4 * D_MODEL,
+                        intermediate_size=4 * d_model,
                         max_position_embeddings=MAX_LENGTH,
                         initializer_range=0.15,
                     )
@@ -145,10 +145,10 @@ def build_raw(family: str, *, vocab_size: int, n_layers: int | None = None, seed
                 raw = DistilBertForMaskedLM(
                     DistilBertConfig(
                         vocab_size=vocab_size,
-                        dim=D_MODEL,
+                        dim=d_model,
                         n_layers=n_layers,
                         n_heads=N_HEADS,
-                        hidden_dim=4 * D_MODEL,
+                        hidden_dim=4 * d_model,
                         max_position_embeddings=MAX_LENGTH,
                         initializer_range=0.15,
                     )
@@ -157,8 +157,8 @@ def build_raw(family: str, *, vocab_size: int, n_layers: int | None = None, seed
                 raw = LlamaForCausalLM(
                     LlamaConfig(
                         vocab_size=vocab_size,
-                        hidden_size=D_MODEL,
-                        intermediate_size=3 * D_MODEL,
+                        hidden_size=d_model,
+                        intermediate_size=3 * d_model,
                         num_hidden_layers=n_layers,
                         num_attention_heads=N_HEADS,
                         num_key_value_heads=2,

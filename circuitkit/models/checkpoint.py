@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import struct
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -24,6 +25,21 @@ _WEIGHT_FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+)
+# What transformers, safetensors, torch and the GGUF readers were seen to raise on files that are not sound.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    EOFError,
+    SafetensorError,
+    StrictDataclassError,
+    pickle.UnpicklingError,
+    struct.error,
 )
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
@@ -63,18 +79,7 @@ def read_model(source: Source, dtype: torch.dtype | None) -> tuple[PreTrainedMod
                 **where,
             )
             raw, report = cast(tuple[PreTrainedModel, dict[str, Any]], loaded)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        ImportError,
-        KeyError,
-        EOFError,
-        SafetensorError,
-        StrictDataclassError,
-        pickle.UnpicklingError,
-    ) as error:
+    except _UNREADABLE as error:
         raise ModelError(f"Model {source.name!r} cannot be read: {_one_line(error)}") from error
     _check_report(report, family, source.name, name)
     return raw, family
@@ -96,7 +101,7 @@ def read_tokenizer(source: Source, *, trust_remote_code: bool) -> PreTrainedToke
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=trust_remote_code, **where)
-    except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise ModelError(f"The tokenizer of {source.name!r} cannot be read: {_one_line(error)}") from error
 
 
@@ -124,6 +129,8 @@ def _config_dict(source: Source) -> dict[str, Any]:
         raise ModelError(f"Model {source.name!r} is a directory without config.json; wanted a Hugging Face checkpoint.")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise ModelError(f"{path} is not JSON: {_one_line(error)}") from error
     if not isinstance(config, dict):
@@ -140,7 +147,7 @@ def _gguf_config(source: Source) -> dict[str, Any]:
     try:
         with quiet():
             config, _ = PreTrainedConfig.get_config_dict(source.folder, gguf_file=source.gguf)
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise ModelError(f"Model {source.name!r} cannot be read as GGUF: {_one_line(error)}") from error
     return config
 

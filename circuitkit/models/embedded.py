@@ -44,4 +44,4 @@ def card(name: str) -> dict[str, Any]:
 def nearest(name: str) -> str:
     """The end of an error message: the embedded model with a similar name, or all of them."""
     close = difflib.get_close_matches(name.lower(), EMBEDDED, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; embedded models: {', '.join(EMBEDDED)}"
+    return f"; did you mean {close[0]!r}?" if close else f"; embedded models: {', '.join(EMBEDDED)}."

@@ -50,13 +50,13 @@ def download(repo: str) -> tuple[Path, str]:
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise ModelError(
-            f"Model {repo!r} not found: no such directory, and no hub repository that you may read{nearest(repo)}."
+            f"Model {repo!r} not found: no such directory, and no hub repository that you may read{nearest(repo)}"
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError) as error:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "no answer from it"
         raise ModelError(
             f"Model {repo!r} not found: no such directory, not in the hub's cache, and the hub cannot "
-            f"be reached ({why}){nearest(repo)}."
+            f"be reached ({why}){nearest(repo)}"
         ) from error
     finally:
         if not disabled:

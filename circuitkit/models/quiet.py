@@ -1,8 +1,9 @@
 """Keep transformers' own talk off the user's terminal while a model loads."""
 
+import io
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from logging import CRITICAL
 
 from transformers.utils import logging
@@ -16,7 +17,8 @@ def quiet() -> Generator[None]:
     logging.set_verbosity(CRITICAL)
     logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        # The reader of .gguf files draws a bar of its own, which no setting of transformers turns off.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

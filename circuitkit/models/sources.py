@@ -41,13 +41,18 @@ def locate(name: str | Path) -> Source:
     typed = str(name)
     if typed in EMBEDDED:
         return Source(name=typed, folder=embedded_path(typed), embedded=True)
-    path = Path(typed).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(typed).expanduser()
+        is_dir, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"Model {typed[:80]!r} cannot be looked up: {why}.") from error
+    if is_dir and typed.strip():
         return Source(name=typed, folder=path.resolve())
-    if path.is_file():
+    if is_file:
         return _file(typed, path.resolve())
     if path.suffix == ".gguf" or isinstance(name, Path) or not _HUB_ID.fullmatch(typed):
-        raise ModelError(f"Model {typed!r} not found: no such directory or file{nearest(typed)}.")
+        raise ModelError(f"Model {typed!r} not found: no such directory or file{nearest(typed)}")
     from circuitkit.models.hub import download
 
     folder, revision = download(typed)

@@ -88,9 +88,7 @@ def test_heads_add_up_to_the_attention_output(tiny_model, seed):
     ids = torch.randint(5, tiny_model.info.vocab_size, (2, 7), generator=generator)
     got = tiny_model.capture(ids, torch.ones_like(ids, dtype=torch.bool), ("z", "attn_out"))
     for layer, block in enumerate(tiny_model.family.blocks(tiny_model.raw)):
-        writes = einsum(
-            got["z"][layer], tiny_model.w_o(layer), "row pos head d, head d model -> row pos model"
-        )
+        writes = einsum(got["z"][layer], tiny_model.w_o(layer), "row pos head d, head d model -> row pos model")
         bias = tiny_model.family.out_bias(block)
         torch.testing.assert_close(writes if bias is None else writes + bias, got["attn_out"][layer], **EXACT)
 
@@ -115,9 +113,7 @@ def test_family_rebuilds_the_forward_from_its_parts(tiny_model):
             del attention.forward
             handle.remove()
         torch.testing.assert_close(logits, wanted["logits"][0], **EXACT)
-        torch.testing.assert_close(
-            read[-1], family.attention_norm(block, wanted["resid_pre"][layer]), **EXACT
-        )
+        torch.testing.assert_close(read[-1], family.attention_norm(block, wanted["resid_pre"][layer]), **EXACT)
     rows = torch.arange(len(ids))
     resid = wanted["resid_post"][-1][rows, 2]
     torch.testing.assert_close(family.unembed(raw, resid), wanted["logits"][0][rows, 2], **EXACT)
