@@ -1,0 +1,164 @@
+"""Align a student with its teacher: the main job."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from circuitkit.alignment.comparison import Comparison
+from circuitkit.alignment.examples import pick_examples
+from circuitkit.alignment.inheritance import Inheritance, trace_inheritance
+from circuitkit.alignment.matching import Direction, Matching, MatchingMethod
+from circuitkit.alignment.notices import collect_warnings
+from circuitkit.alignment.prompts import shared_batches
+from circuitkit.alignment.result import AlignmentResult
+from circuitkit.alignment.robustness import measure_robustness
+from circuitkit.alignment.score import alignment_score
+from circuitkit.alignment.scores import score_matching
+from circuitkit.alignment.settings import AlignSettings, BatchSize, NullOption
+from circuitkit.alignment.similarity.measure import choose_methods
+from circuitkit.alignment.similarity.types import SimilarityOption
+from circuitkit.core.errors import OptionError
+from circuitkit.core.progress import Progress, silent
+from circuitkit.core.provenance import provenance
+from circuitkit.discovery.normalize import Normalize, Sign
+from circuitkit.interventions.ablation import Ablation, parse_ablation
+from circuitkit.models.hooked_model import HookedModel
+from circuitkit.tasks.describe import describe_task
+from circuitkit.tasks.task import Task
+
+
+def align(
+    teacher: HookedModel,
+    student: HookedModel,
+    task: Task,
+    *,
+    n_prompts: int = 384,
+    ablation: Ablation | str = Ablation.CORRUPTED_MEAN,
+    similarity: SimilarityOption = "auto",
+    matching: MatchingMethod = "greedy",
+    normalize: Normalize = "max",
+    influence_sign: Sign = "clamp",
+    direction: Direction = "teacher",
+    top_k: int | None = None,
+    bootstrap: int = 1000,
+    null: NullOption = "shuffle",
+    seed: int = 0,
+    batch_size: BatchSize = "auto",
+    resume: Path | None = None,
+    command: str | None = None,
+    progress: Progress = silent,
+) -> AlignmentResult:
+    """Measure how far a student carries a teacher's mechanism on a task (Distilled Circuits, Eqs. 3-8).
+
+    The score does not tell a student that can do the task from a broken copy of its teacher: read it beside
+    its null, the circuit alignment, both logit differences, and controls such as an untrained student.
+
+    Args:
+        teacher: The teacher.
+        student: The student.
+        task: The task; both models get the same clean prompts.
+        n_prompts: Prompts to draw; those that either model cannot read are left out and listed.
+        ablation: What replaces an ablated activation.
+        similarity: How activations are compared: `output`, `z`, `pattern`, `cka`, or `auto` (`output`
+            between models of one width, else `pattern` for heads and `cka` for MLPs).
+        matching: `greedy` (many to one), `hungarian` (one to one) or `soft` (5 best, softmax).
+        normalize: How drops become influences: `max`, `l1` or `l2`.
+        influence_sign: `clamp` counts components whose ablation helps as 0, `abs` (the notebooks) by size.
+        direction: The model whose components are the sources of matches.
+        top_k: Restrict both models to so many of their most influential components; None means all.
+        bootstrap: Draws for the intervals, over prompts, with similarities and matches held fixed; 0 for none.
+        null: `shuffle`, `random-student` (five further sweeps), `both` or `none`.
+        seed: Seed of prompts, bootstrap, permutations and random students.
+        batch_size: Rows run at a time.
+        resume: Folder in which finished shards of the sweeps are kept and looked for.
+        command: The command line that asked for this, kept with the result.
+        progress: Called as the work advances.
+
+    Raises:
+        OptionError: An option is unknown or does not go with the models or the task.
+        TaskError: Too few prompts can be used with both models.
+        ModelError: Activations are not finite.
+    """
+    settings = AlignSettings(
+        n_prompts=n_prompts,
+        ablation=parse_ablation(ablation),
+        similarity=similarity,
+        matching=matching,
+        normalize=normalize,
+        influence_sign=influence_sign,
+        direction=direction,
+        top_k=top_k,
+        bootstrap=bootstrap,
+        null=null,
+        seed=seed,
+    )
+    choose_methods(similarity, teacher.info, student.info)  # refuse what is undefined before the long sweeps
+    batches = shared_batches(
+        teacher,
+        student,
+        task,
+        n_prompts=n_prompts,
+        seed=seed,
+        need_corrupted=settings.ablation.needs_corrupted,
+    )
+    job = Comparison(
+        settings=settings,
+        teacher=teacher,
+        batches=batches,
+        batch_size=batch_size,
+        resume=resume,
+        progress=progress,
+    )
+    made_with = provenance(device=str(teacher.device), dtype=_dtypes(teacher, student), command=command)
+    return _run(job, student, made_with)
+
+
+def _run(job: Comparison, student_model: HookedModel, made_with: Mapping[str, Any]) -> AlignmentResult:
+    """Sweep, compare, match, score."""
+    settings, models = job.settings, (job.teacher, student_model)
+    teacher, student = job.influence(models[0], "teacher"), job.influence(models[1], "student")
+    similarity, matching = job.match(teacher, student_model, student)
+    if not len(matching):
+        raise OptionError(
+            f"Top-k {settings.top_k} leaves nothing to match: the components selected in the two models are "
+            "of different types (heads against MLPs). Raise --top-k."
+        )
+    observed = float(alignment_score(matching, teacher.values, student.values))
+    scores = score_matching(
+        matching,
+        similarity,
+        teacher,
+        student,
+        settings=settings,
+        random_student=job.random_students(teacher, student_model, observed),
+    )
+    return AlignmentResult(
+        teacher=teacher,
+        student=student,
+        similarity=similarity,
+        matching=matching,
+        scores=scores,
+        robustness=measure_robustness(teacher, student, weights=teacher.weights()),
+        inheritance=_inheritance(models, matching),
+        examples=pick_examples(models, job.batches, (teacher, student), matching),
+        task=describe_task(job.batches[0]),
+        settings=settings.to_dict(),
+        made_with=made_with,
+        warnings=collect_warnings(teacher, student, similarity, scores),
+    )
+
+
+def _inheritance(models: tuple[HookedModel, HookedModel], matching: Matching) -> Inheritance | None:
+    """None also where the student's origin cannot be this teacher."""
+    teacher, student = models
+    layers = student.inheritance
+    if layers is None or teacher.info.d_model != student.info.d_model:
+        return None
+    if any(source >= teacher.info.n_layers for source in layers.values()):
+        return None
+    return trace_inheritance(layers, matching, teacher.components, student.components)
+
+
+def _dtypes(teacher: HookedModel, student: HookedModel) -> str:
+    names = [str(model.dtype).removeprefix("torch.") for model in (teacher, student)]
+    return names[0] if names[0] == names[1] else f"{names[0]} (teacher), {names[1]} (student)"

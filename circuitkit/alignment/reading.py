@@ -1,0 +1,100 @@
+"""From a saved run back to the parts of an alignment."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuitkit.alignment.examples import Example
+from circuitkit.alignment.inheritance import Inheritance
+from circuitkit.alignment.matching import Matching
+from circuitkit.alignment.robustness import Robustness
+from circuitkit.alignment.scores import AlignmentScores
+from circuitkit.alignment.similarity.types import Similarity
+from circuitkit.core.component import Component
+from circuitkit.core.errors import ResultError
+from circuitkit.core.run_directory import load_run
+from circuitkit.discovery.influence import Influence
+from circuitkit.models.info import ModelInfo
+
+_MADE_WITH = ("command", "device", "dtype", "versions")
+
+
+def read_alignment(path: Path, *, schema: str) -> dict[str, Any]:
+    """The fields of an `AlignmentResult`, read from a run directory.
+
+    Raises:
+        ResultError: There is no such run, it is broken, or it is another kind of result.
+    """
+    run = load_run(path, schema=schema)
+    try:
+        return _fields(run.result, run.tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultError(f"Run {str(path)!r} is broken ({type(error).__name__}: {error}). Make it again.") from error
+
+
+def _fields(result: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    teacher, student = (_influence(result, tensors, side) for side in ("teacher", "student"))
+    return {
+        "teacher": teacher,
+        "student": student,
+        "similarity": Similarity(
+            heads=tensors["similarity.heads"],
+            mlps=tensors["similarity.mlps"],
+            method_heads=result["similarity"]["heads"],
+            method_mlps=result["similarity"]["mlps"],
+            notices=tuple(result["notices"]["similarity"]),
+        ),
+        "matching": _matching(result, teacher.components, student.components),
+        "scores": AlignmentScores.from_dict(result["alignment"]),
+        "robustness": Robustness.from_dict(result["robustness"]),
+        "inheritance": _inheritance(result["inheritance"]),
+        "examples": tuple(
+            Example.from_dict(record, tensors[f"example{i}.teacher_patterns"], tensors[f"example{i}.student_patterns"])
+            for i, record in enumerate(result["examples"])
+        ),
+        "task": result["task"],
+        "settings": result["settings"],
+        "made_with": {key: result[key] for key in _MADE_WITH},
+        "warnings": tuple(result["warnings"]),
+    }
+
+
+def _influence(result: dict[str, Any], tensors: Mapping[str, Tensor], side: str) -> Influence:
+    settings = result["settings"]
+    own = {key: settings[key] for key in ("n_prompts", "ablation", "normalize", "bootstrap", "seed")}
+    return Influence(
+        model=ModelInfo(**result[side]),
+        task=result["task"],
+        components=tuple(Component.parse(name) for name in result["components"][side]),
+        clean=tensors[f"{side}.clean"],
+        ablated=tensors[f"{side}.ablated"],
+        normalize=settings["normalize"],
+        sign=settings["influence_sign"],
+        n_draws=settings["bootstrap"],
+        settings={**own, "sign": settings["influence_sign"]},
+        made_with={key: result[key] for key in _MADE_WITH},
+        notices=tuple(result["notices"][side]),
+    )
+
+
+def _matching(result: dict[str, Any], teacher: Sequence[Component], student: Sequence[Component]) -> Matching:
+    number = [{str(c): i for i, c in enumerate(side)} for side in (teacher, student)]
+    pairs, left = result["pairs"], result["unmatched"]
+    return Matching(
+        teacher=torch.tensor([number[0][pair["teacher"]] for pair in pairs]),
+        student=torch.tensor([number[1][pair["student"]] for pair in pairs]),
+        similarity=torch.tensor([pair["similarity"] for pair in pairs], dtype=torch.float64),
+        weight=torch.tensor([pair["weight"] for pair in pairs], dtype=torch.float64),
+        unmatched_teacher=tuple(number[0][name] for name in left["teacher"]),
+        unmatched_student=tuple(number[1][name] for name in left["student"]),
+    )
+
+
+def _inheritance(record: dict[str, Any] | None) -> Inheritance | None:
+    if record is None:
+        return None
+    layers = {int(student): int(teacher) for student, teacher in record["map"].items()}
+    return Inheritance(layers=layers, share=record["share_of_matches_following_copy"])

@@ -1,0 +1,62 @@
+"""Drops, compression and brittleness against hand-worked numbers and a plain bootstrap."""
+
+import pytest
+import torch
+from synthetic import make_influence, random_influence
+
+from circuitkit.alignment.robustness import Robustness, measure_robustness, percent_drops, retention
+from circuitkit.core.bootstrap import bootstrap_weights
+
+
+def test_worked_by_hand():
+    drops = percent_drops(torch.tensor(4.0), torch.tensor([4.0, 3.5, 2.0, -1.0, 5.0]))
+    assert drops.tolist() == [0, 12.5, 50, 100, 0]
+    kept = retention(torch.tensor([3.0, 5.0, 4.0]), torch.tensor([4.0, 3.5, 2.0, -1.0, 5.0])[:, None].expand(5, 3))
+    assert kept.mean_drop == pytest.approx(32.5)
+    assert (kept.over_10, kept.over_20) == (pytest.approx(0.6), pytest.approx(0.4))
+    assert kept.ci95 is None
+
+
+@pytest.mark.parametrize("clean", [[-1.0, -1.2, -0.9], [1.0, -1.0, 0.4], [3.0]])
+def test_no_percentages_of_a_baseline_that_is_noise(clean):
+    clean = torch.tensor(clean)
+    assert retention(clean, clean.expand(4, -1)) is None
+    good = random_influence(0, n_prompts=len(clean))
+    poor = make_influence(clean, clean.expand(8, -1), n_params=500)
+    found = measure_robustness(good, poor)
+    assert found.student is None
+    assert found.brittleness is None
+    assert found.compression == 0.5
+
+
+def test_a_student_that_is_not_smaller_has_no_brittleness():
+    found = measure_robustness(random_influence(0), random_influence(1))
+    assert found.compression == 0
+    assert found.brittleness is None
+
+
+def test_intervals_are_those_of_a_plain_loop():
+    teacher, student = random_influence(3), random_influence(4)
+    student = make_influence(student.clean, student.ablated, n_params=600)
+    weights = bootstrap_weights(40, 200, seed=1)
+    found = measure_robustness(teacher, student, weights=weights)
+    loops: dict[str, list[float]] = {"teacher": [], "student": [], "over": [], "beta": []}
+    for row in weights:
+        means = {}
+        for name, side in (("teacher", teacher), ("student", student)):
+            base = float((row * side.clean).sum())
+            drops = [min(100.0, max(0.0, 100 - 100 * float((row * a).sum()) / base)) for a in side.ablated]
+            means[name] = sum(drops) / len(drops)
+            loops[name].append(means[name])
+            if name == "student":
+                loops["over"].append(sum(d > 10 for d in drops) / len(drops))
+        loops["beta"].append((means["student"] - means["teacher"]) / 0.4)
+    for values, interval in (
+        (loops["teacher"], found.teacher.ci95),
+        (loops["student"], found.student.ci95),
+        (loops["over"], found.student.over_10_ci95),
+        (loops["beta"], found.brittleness_ci95),
+    ):
+        bounds = torch.quantile(torch.tensor(values).double(), torch.tensor([0.025, 0.975]).double())
+        assert interval == pytest.approx(bounds.tolist(), abs=1e-4)
+    assert Robustness.from_dict(found.to_dict()) == found
