@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Int
@@ -70,7 +69,7 @@ class PromptBatch:
     dropped: tuple[Dropped, ...]
     notices: tuple[str, ...]
 
-    def select(self, rows: Sequence[int]) -> Self:
+    def select(self, rows: Sequence[int]) -> "PromptBatch":
         """The batch of some prompts, in the order given; groups are numbered anew."""
         at = torch.tensor(list(rows), dtype=torch.long)
         return replace(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Int
@@ -27,9 +26,9 @@ class TokenBlock:
     answer_pos: Int[Tensor, " prompt"]
     words: Int[Tensor, "prompt pos"]
 
-    def select(self, rows: Int[Tensor, " row"]) -> Self:
+    def select(self, rows: Int[Tensor, " row"]) -> "TokenBlock":
         """The block of some prompts, as wide as before."""
-        return type(self)(
+        return TokenBlock(
             ids=self.ids[rows], mask=self.mask[rows], answer_pos=self.answer_pos[rows], words=self.words[rows]
         )
 

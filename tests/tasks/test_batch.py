@@ -1,0 +1,201 @@
+"""Batches: rectangles of tokens, groups, what is dropped and what is said about it."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from task_tokenizers import Info, Reads, bert_like, causal, gpt2_like, llama3_like, masked
+
+from circuitkit.core.errors import TaskError
+from circuitkit.tasks.batch import PromptBatch, build_batch
+from circuitkit.tasks.loading import load_task
+
+MODELS = [*causal(), *masked()]
+
+
+def rows(tmp_path, *lines: dict[str, object], name: str = "mine"):
+    path = tmp_path / f"{name}.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return load_task(path)
+
+
+def row(i: int, **more: object) -> dict[str, object]:
+    names = "Mary John James Amy Lisa Paul Mark Laura Sarah Kevin".split()
+    return {"clean": f"Then {names[i]} went to", "correct": " store", "incorrect": " school", **more}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", ["ioi", "numerals", "numwords", "months"])
+def test_partners_are_equally_long_with_labels_at_equal_places(model: Reads, name: str) -> None:
+    task = load_task(name)
+    batch = build_batch(task, model, n_prompts=96)
+    assert batch.positional
+    assert batch.corrupted is not None
+    assert torch.equal(batch.clean.mask, batch.corrupted.mask)
+    assert torch.equal(batch.clean.answer_pos, batch.corrupted.answer_pos)
+    again = task.pairs(96)
+    for i, pair in zip(batch.prompt_index, batch.pairs, strict=True):
+        assert pair.clean == again[i].clean
+    assert len(batch.pairs) + len(batch.dropped) == 96
+    assert sorted({*batch.prompt_index, *(drop.index for drop in batch.dropped)}) == list(range(96))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_groups_are_template_and_length(model: Reads) -> None:
+    batch = build_batch(load_task("ioi"), model, n_prompts=120)
+    keys = [(pair.template, int(n)) for pair, n in zip(batch.pairs, batch.clean.mask.sum(1), strict=True)]
+    assert len(set(zip(keys, batch.group.tolist(), strict=True))) == len(set(keys)) == int(batch.group.max()) + 1
+    smallest = min(Counter(keys).values())
+    assert any(f"has {smallest} prompt" in notice for notice in batch.notices) == (smallest < 8)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_rows_are_padded_on_the_right(model: Reads) -> None:
+    batch = build_batch(load_task("ioi"), model, n_prompts=40)
+    pad = model.tokenizer.pad_token_id or 0
+    for block in (batch.clean, batch.corrupted):
+        assert block is not None
+        assert not (block.mask[:, 1:] & ~block.mask[:, :-1]).any()
+        assert (block.ids[~block.mask] == pad).all()
+        assert (block.words[~block.mask] == -1).all()
+        assert block.mask.any(0).all()
+    if model.is_causal:
+        assert torch.equal(batch.clean.answer_pos, batch.clean.mask.sum(1) - 1)
+    else:
+        at = batch.clean.ids.gather(1, batch.clean.answer_pos[:, None])
+        assert (at == model.tokenizer.mask_token_id).all()
+
+
+@pytest.mark.parametrize("model", [Reads(gpt2_like()), Reads(llama3_like()), Reads(bert_like(), is_causal=False)])
+def test_every_shipped_task_goes_with_every_kind_of_model(model: Reads) -> None:
+    for name in ("numerals", "numwords", "months", "ioi", "simpleqa"):
+        batch = build_batch(load_task(name), model, n_prompts=48)
+        assert len(batch.pairs) >= 24, name
+        assert batch.positional == (name != "simpleqa")
+
+
+def test_clean_prompts_do_not_depend_on_the_model() -> None:
+    batches = [build_batch(load_task("numerals"), model, n_prompts=24) for model in MODELS]
+    texts = [dict(zip(batch.prompt_index, (pair.clean for pair in batch.pairs), strict=True)) for batch in batches]
+    assert all(text == texts[0] for text in texts)
+
+
+def test_simpleqa_is_pooled_and_says_so() -> None:
+    batch = build_batch(load_task("simpleqa"), Reads(gpt2_like()), n_prompts=384)
+    assert not batch.positional
+    assert batch.group.unique().tolist() == [0]
+    assert "384 prompts were asked for and the task has 96." in batch.notices
+    assert any("all positions of all prompts" in notice for notice in batch.notices)
+    assert set(batch.label_positions) == {"Q", "END"}
+
+
+def test_written_prompts_of_unequal_length_are_pooled(tmp_path) -> None:
+    equal = [row(i, corrupted=f"Then the {word} said to") for i, word in enumerate(["war", "king"])]
+    model = Reads(gpt2_like(vocab_size=257))
+    batch = build_batch(rows(tmp_path, *equal), model)
+    assert not batch.positional
+    assert "because 1 of 2 corrupted prompts differ" in " ".join(batch.notices) or "2 of 2" in " ".join(batch.notices)
+    alone = build_batch(rows(tmp_path, *equal), model, need_corrupted=False)
+    assert alone.positional
+    assert alone.corrupted is None
+
+
+def test_written_prompts_of_equal_length_keep_their_positions(tmp_path) -> None:
+    task = rows(tmp_path, *(row(i, corrupted="Then Scott went to", template="t") for i in range(9)))
+    batch = build_batch(task, Reads(gpt2_like()))
+    assert batch.positional
+    assert batch.group.tolist() == [0] * 9
+    assert batch.notices == ("384 prompts were asked for and the task has 9.",)
+
+
+def test_prompts_without_a_partner_need_another_ablation(tmp_path) -> None:
+    task = rows(tmp_path, *(row(i) for i in range(4)))
+    with pytest.raises(TaskError, match=r"Only 0 of 4 .* no corrupted prompt"):
+        build_batch(task, Reads(gpt2_like()))
+    assert build_batch(task, Reads(gpt2_like()), need_corrupted=False).corrupted is None
+
+
+def test_what_is_dropped_is_named(tmp_path) -> None:
+    bad = row(3, correct=" store", incorrect=" store store")
+    task = rows(tmp_path, *(row(i) for i in range(3)), bad)
+    batch = build_batch(task, Reads(gpt2_like()), n_prompts=4, need_corrupted=False)
+    assert len(batch.pairs) == 3
+    (drop,) = batch.dropped
+    assert drop.prompt == bad["clean"]
+    assert "do not differ" in drop.reason
+    assert task.pairs(4)[drop.index].clean == drop.prompt
+    assert any("1 of 4 prompts were left out" in notice for notice in batch.notices)
+
+
+def test_half_is_enough_and_less_is_not(tmp_path) -> None:
+    good, bad = [row(i) for i in range(2)], [row(i, incorrect=" store store") for i in range(2, 5)]
+    half = rows(tmp_path, *good, *bad[:2], name="half")
+    assert len(build_batch(half, Reads(gpt2_like()), need_corrupted=False).pairs) == 2
+    with pytest.raises(TaskError, match=r"Only 2 of 5 prompts .*commonest reason \(3 prompts\): the answers do not"):
+        build_batch(rows(tmp_path, *good, *bad), Reads(gpt2_like()), need_corrupted=False)
+
+
+def test_too_long_for_the_model() -> None:
+    with pytest.raises(TaskError, match="23 tokens are too long for the model, which takes 10"):
+        build_batch(load_task("numerals"), Reads(gpt2_like(), info=Info(10)), n_prompts=8)
+
+
+def test_unknown_words_are_mentioned(tmp_path) -> None:
+    task = rows(tmp_path, row(0), {"clean": "Then ☂ went to", "correct": " store", "incorrect": " school"})
+    batch = build_batch(task, Reads(bert_like(), is_causal=False), n_prompts=2, need_corrupted=False)
+    assert "1 of 2 prompts hold words that the tokenizer does not know." in batch.notices
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_smaller_batch_is_the_beginning_of_a_larger_one(model: Reads) -> None:
+    small, large = (build_batch(load_task("ioi"), model, n_prompts=n) for n in (20, 60))
+    assert large.prompt_index[: len(small.prompt_index)] == small.prompt_index
+    assert large.pairs[: len(small.pairs)] == small.pairs
+
+
+def test_select_takes_rows_in_order() -> None:
+    batch = build_batch(load_task("ioi"), Reads(gpt2_like()), n_prompts=40)
+    chosen = [7, 3, 30]
+    part = batch.select(chosen)
+    assert isinstance(part, PromptBatch)
+    assert part.pairs == tuple(batch.pairs[i] for i in chosen)
+    assert part.prompt_index == tuple(batch.prompt_index[i] for i in chosen)
+    assert part.group.tolist()[0] == 0
+    assert torch.equal(part.clean.ids, batch.clean.ids[chosen])
+    assert torch.equal(part.label_positions["IO"], batch.label_positions["IO"][chosen])
+    assert part.corrupted is not None
+    assert part.task == batch.task
+    same = batch.select(range(len(batch.pairs)))
+    assert torch.equal(same.group, batch.group)
+    assert replace(same, dropped=()).pairs == batch.pairs
+
+
+def test_generated_partners_that_never_fit_are_dropped(tmp_path) -> None:
+    """The only other word is two tokens long where the clean one is one."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        """
+version = 1
+name = "mine"
+title = "Mine"
+citation = "none"
+[[templates]]
+name = "one"
+text = "Then {who} went to"
+[slots]
+who = { list = "people" }
+[answers]
+correct = " store"
+incorrect = " school"
+[corruption]
+kind = "redraw"
+slots = ["who"]
+[lists]
+people = ["Mary", "Xqz"]
+"""
+    )
+    with pytest.raises(TaskError, match="no corrupted prompt with as many tokens was found"):
+        build_batch(load_task(path), Reads(gpt2_like()), n_prompts=4)
+    assert len(build_batch(load_task(path), Reads(gpt2_like()), n_prompts=4, need_corrupted=False).pairs) == 4
