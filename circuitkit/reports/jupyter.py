@@ -1,0 +1,149 @@
+"""What notebooks show of a result: plain HTML without scripts, so that it survives export and distrust."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from circuitkit.core.component import Component
+from circuitkit.reports.numerals import fixed, interval
+from circuitkit.reports.records import AlignmentRecord, Effect, InfluenceRecord, read_record
+from circuitkit.reports.templating import environment
+from circuitkit.reports.verdict import alignment_verdict, influence_verdict
+
+_SHOWN = 10
+_LIGHT, _DARK = (236, 240, 241), (12, 31, 87)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One square of a map of influence."""
+
+    column: float
+    row: int
+    fill: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellMap:
+    """A map of influence: layers down, heads across, MLPs in a column of their own."""
+
+    name: str
+    rows: int
+    columns: int
+    cells: tuple[Cell, ...]
+
+
+def alignment_html(result: Mapping[str, Any]) -> str:
+    """An alignment result as a small piece of HTML.
+
+    Args:
+        result: What `result.json` of `circuitkit.alignment/1` holds.
+
+    Raises:
+        ResultError: The result lacks something that is shown.
+    """
+    record = read_record(AlignmentRecord, result)
+    top = sorted(record.pairs, key=lambda pair: (-pair.teacher_influence, pair.teacher))[:_SHOWN]
+    return (
+        environment()
+        .get_template("notebook.html.j2")
+        .render(
+            verdict=alignment_verdict(record),
+            warnings=record.warnings,
+            maps=(
+                _cell_map(f"Teacher {record.teacher.name}", record.influence.teacher),
+                _cell_map(f"Student {record.student.name}", record.influence.student),
+            ),
+            caption=f"The {len(top)} most influential of {len(record.pairs)} pairs",
+            columns=("teacher", "student", "similarity", "influence T", "influence S", "contribution"),
+            rows=[
+                (
+                    pair.teacher,
+                    pair.student,
+                    *(
+                        fixed(value, 3)
+                        for value in (
+                            pair.similarity,
+                            pair.teacher_influence,
+                            pair.student_influence,
+                            pair.contribution,
+                        )
+                    ),
+                )
+                for pair in top
+            ],
+        )
+    )
+
+
+def influence_html(result: Mapping[str, Any]) -> str:
+    """The influences of one model as a small piece of HTML.
+
+    Args:
+        result: What `result.json` of `circuitkit.influence/1` holds.
+
+    Raises:
+        ResultError: The result lacks something that is shown.
+    """
+    record = read_record(InfluenceRecord, result)
+    top = sorted(record.influence.items(), key=lambda item: -item[1].influence)[:_SHOWN]
+    return (
+        environment()
+        .get_template("notebook.html.j2")
+        .render(
+            verdict=influence_verdict(record),
+            warnings=record.warnings,
+            maps=(_cell_map(record.model.name, record.influence),),
+            caption=f"The {len(top)} most influential of {len(record.influence)} components",
+            columns=("component", "drop, logits", "95%", "influence", "95%"),
+            rows=[
+                (name, fixed(e.drop, 3), interval(e.drop_ci95), fixed(e.influence, 3), interval(e.ci95))
+                for name, e in top
+            ],
+        )
+    )
+
+
+def _cell_map(name: str, effects: Mapping[str, Effect]) -> CellMap:
+    parts = {Component.parse(text): effect for text, effect in effects.items()}
+    columns = 1 + max((part.head for part in parts if part.head is not None), default=0)
+    top = max((effect.influence for effect in effects.values()), default=0.0) or 1.0
+    cells = tuple(
+        Cell(
+            column=columns + 0.4 if part.head is None else float(part.head),
+            row=part.layer,
+            fill=_shade(effect.influence / top),
+            title=f"{part}: drop {fixed(effect.drop)} logits, influence {fixed(effect.influence, 3)}",
+        )
+        for part, effect in parts.items()
+    )
+    return CellMap(name=name, rows=1 + max(part.layer for part in parts), columns=columns, cells=cells)
+
+
+def _shade(share: float) -> str:
+    """A colour between light and dark blue; one hue, so that lightness alone carries the value."""
+    mixed = (round(a + (b - a) * share) for a, b in zip(_LIGHT, _DARK, strict=True))
+    return f"rgb({','.join(str(part) for part in mixed)})"
+
+
+def enable(shell: Any) -> None:  # noqa: ANN401 - an IPython shell, without importing IPython
+    """Show alignment results and influences as HTML in a running IPython shell.
+
+    The types are named, not imported, so nothing is loaded before a result exists.
+
+    Args:
+        shell: What `IPython.get_ipython()` gives.
+    """
+    formatter = shell.display_formatter.formatters["text/html"]
+    formatter.for_type_by_name(
+        "circuitkit.alignment.result", "AlignmentResult", lambda result: alignment_html(result.to_dict())
+    )
+    formatter.for_type_by_name(
+        "circuitkit.discovery.influence", "Influence", lambda result: influence_html(result.to_dict())
+    )
+
+
+def load_ipython_extension(shell: Any) -> None:  # noqa: ANN401 - IPython's protocol
+    """What `%load_ext circuitkit.reports.jupyter` calls."""
+    enable(shell)

@@ -1,0 +1,256 @@
+"""What the reports need of a saved result, checked when it is read: a broken run is named, not drawn."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from circuitkit.core.component import Component
+from circuitkit.core.errors import OptionError, ResultError
+
+Interval = tuple[float, float]
+ALIGNMENT, TABLE, INFLUENCE = (
+    "circuitkit.alignment/1",
+    "circuitkit.alignment-table/1",
+    "circuitkit.influence/1",
+)
+
+
+def _component_name(text: str) -> str:
+    try:
+        Component.parse(text)
+    except OptionError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+ComponentName = Annotated[str, AfterValidator(_component_name)]
+
+
+class Record(BaseModel):
+    """Reads a result or a part of it; keys that no figure uses are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+_Kind = TypeVar("_Kind", bound=Record)
+
+
+def read_record(kind: type[_Kind], result: Mapping[str, Any]) -> _Kind:
+    """Check a result and read what the reports need of it.
+
+    Args:
+        kind: What it should be.
+        result: What `result.json` holds.
+
+    Raises:
+        ResultError: A key is missing or holds something else than it should.
+    """
+    try:
+        return kind.model_validate(dict(result))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the result"
+        what = first["msg"].removeprefix("Value error, ")
+        raise ResultError(
+            f"Result is broken at {where}: {what}; wanted {result.get('schema')}. Make the run again."
+        ) from error
+
+
+class Estimate(Record):
+    """A mean logit difference, its 95% interval and the share of prompts answered correctly."""
+
+    mean: float
+    ci95: Interval | None = None
+    accuracy: float | None = None
+
+
+class Effect(Record):
+    """What one component does: drop in logits (signed) and normalised influence."""
+
+    drop: float
+    influence: float
+    ci95: Interval | None = None
+    drop_ci95: Interval | None = None
+
+
+Effects = Annotated[dict[ComponentName, Effect], Field(min_length=1)]
+
+
+class ModelCard(Record):
+    """Sizes and identity of one model."""
+
+    name: str
+    family: str
+    n_layers: int = Field(ge=1)
+    n_heads: int = Field(ge=1)
+    d_model: int | None = None
+    n_params: int | None = None
+    weights_sha256: str | None = None
+    revision: str | None = None
+
+
+class DroppedPrompt(Record):
+    """A prompt that was not used, and why."""
+
+    index: int
+    prompt: str
+    reason: str
+
+
+class TaskCard(Record):
+    """The prompts that a result rests on."""
+
+    name: str
+    sha256: str | None = None
+    n_prompts: int
+    n_dropped: int = 0
+    dropped: tuple[DroppedPrompt, ...] = ()
+
+
+class Pair(Record):
+    """One match and what it adds to the score (Eq. 8)."""
+
+    teacher: ComponentName
+    student: ComponentName
+    similarity: float
+    teacher_influence: float
+    student_influence: float
+    contribution: float
+    weight: float = 1.0
+
+
+class ShuffleNull(Record):
+    """The score with the student's influences permuted within each type."""
+
+    mean: float
+    sd: float
+    p: float
+    n: int
+
+
+class RandomNull(Record):
+    """The score of students with the same configuration and fresh weights."""
+
+    mean: float
+    scores: tuple[float, ...]
+
+
+class Nulls(Record):
+    """The nulls that were asked for."""
+
+    shuffle: ShuffleNull | None = None
+    random_student: RandomNull | None = None
+
+
+class Score(Record):
+    """Alignment A (Eq. 8), its nulls and the scores derived from it."""
+
+    score: float
+    ci95: Interval | None = None
+    null: Nulls | None = None
+    calibrated: float | None = None
+    circuit_alignment: float | None = None
+    circuit_ci95: Interval | None = None
+
+
+class Retention(Record):
+    """How much of a model's logit difference single ablations take away, in percent points."""
+
+    mean_drop: float
+    ci95: Interval | None = None
+    over_10: float
+    over_20: float
+
+
+class Robustness(Record):
+    """Both models' retention; None where the logit difference is not clearly above zero."""
+
+    teacher: Retention | None = None
+    student: Retention | None = None
+    compression: float | None = None
+    brittleness: float | None = None
+    brittleness_ci95: Interval | None = None
+
+
+class Inheritance(Record):
+    """Which teacher layer each student layer was initialised from."""
+
+    map: dict[int, int]
+    share_of_matches_following_copy: float | None = None
+
+
+class HeadPair(Record):
+    """Names of the two heads of one attention figure."""
+
+    teacher: str
+    student: str
+
+
+class Example(Record):
+    """One prompt whose attention patterns were saved."""
+
+    prompt: str
+    corrupted: str | None = None
+    teacher_tokens: tuple[str, ...]
+    student_tokens: tuple[str, ...]
+    correct: str
+    incorrect: str
+    heads: tuple[HeadPair, ...]
+
+
+class Influences(Record):
+    """Effects of every component of both models."""
+
+    teacher: Effects
+    student: Effects
+
+
+class Unmatched(Record):
+    """Components that the matching left alone."""
+
+    teacher: tuple[str, ...] = ()
+    student: tuple[str, ...] = ()
+
+
+class AlignmentRecord(Record):
+    """`circuitkit.alignment/1`."""
+
+    teacher: ModelCard
+    student: ModelCard
+    task: TaskCard
+    settings: dict[str, Any]
+    teacher_logit_diff: Estimate
+    student_logit_diff: Estimate
+    influence: Influences
+    pairs: tuple[Pair, ...] = Field(min_length=1)
+    alignment: Score
+    robustness: Robustness
+    warnings: tuple[str, ...] = ()
+    inheritance: Inheritance | None = None
+    unmatched: Unmatched = Unmatched()
+    examples: tuple[Example, ...] = ()
+
+    @model_validator(mode="after")
+    def _pairs_are_measured(self) -> "AlignmentRecord":
+        for pair in self.pairs:
+            if pair.teacher not in self.influence.teacher or pair.student not in self.influence.student:
+                raise ValueError(f"pair {pair.teacher} - {pair.student} names a component without an influence")
+        return self
+
+
+class TableRecord(Record):
+    """`circuitkit.alignment-table/1`: one alignment result a task."""
+
+    tasks: dict[str, dict[str, Any]] = Field(min_length=1)
+
+
+class InfluenceRecord(Record):
+    """`circuitkit.influence/1`."""
+
+    model: ModelCard
+    task: TaskCard
+    settings: dict[str, Any]
+    logit_diff: Estimate
+    influence: Effects
+    warnings: tuple[str, ...] = ()

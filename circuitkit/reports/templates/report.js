@@ -1,0 +1,178 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("report-data").textContent);
+
+  async function load(id) {
+    const packed = document.getElementById(id).textContent.trim();
+    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+  }
+
+  // Figures name colours of the style sheet, so that both themes are defined in one place.
+  function themed(value, style) {
+    if (typeof value === "string") {
+      return value.startsWith("var(") ? style.getPropertyValue(value.slice(4, -1)).trim() : value;
+    }
+    if (Array.isArray(value)) return value.map((item) => themed(item, style));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, themed(item, style)]));
+    }
+    return value;
+  }
+
+  function drawFigures() {
+    const style = getComputedStyle(document.documentElement);
+    const ink = style.getPropertyValue("--ink").trim();
+    const rule = style.getPropertyValue("--rule").trim();
+    const paper = style.getPropertyValue("--paper").trim();
+    for (const figure of data.figures) {
+      const layout = themed(figure.layout, style);
+      for (const [key, axis] of Object.entries(layout)) {
+        if (/^[xy]axis/.test(key)) {
+          Object.assign(axis, { gridcolor: rule, zeroline: false });
+          axis.title.font = { size: 13 };
+        }
+      }
+      Object.assign(layout, {
+        autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+        font: { family: style.getPropertyValue("--sans").trim(), size: 13, color: ink },
+        hoverlabel: { bgcolor: paper, bordercolor: ink, font: { color: ink, size: 13 }, align: "left" },
+      });
+      const holder = document.getElementById(figure.id);
+      const fallback = holder.querySelector(".fallback");
+      if (fallback) fallback.remove();
+      Plotly.react(holder, themed(figure.data, style), layout, { displayModeBar: false, responsive: true });
+      holder.dataset.drawn = "true";
+    }
+  }
+
+  function drawHeads(holder, example, choice) {
+    const sides = document.createElement("div");
+    sides.className = "heads";
+    for (const who of ["teacher", "student"]) {
+      const side = example[who];
+      const column = document.createElement("div");
+      const title = document.createElement("h4");
+      title.textContent = `${who === "teacher" ? "Teacher" : "Student"} ${side.heads[choice]}`;
+      const sheet = document.createElement("div");
+      sheet.className = "sheet";
+      sheet.id = `attention-${example.index}-${who}-${choice}`;
+      sheet.setAttribute("role", "img");
+      sheet.setAttribute("aria-label", `Attention pattern of the ${who}'s head ${side.heads[choice]}`);
+      column.append(title, sheet);
+      sides.append(column);
+    }
+    holder.replaceChildren(sides);
+    for (const who of ["teacher", "student"]) {
+      const side = example[who];
+      CircuitsVis.render(`attention-${example.index}-${who}-${choice}`, CircuitsVis.AttentionPattern, {
+        tokens: side.tokens, attention: side.patterns[choice], minValue: -1, maxValue: 1,
+        maskUpperTri: side.causal, positiveColor: "#0c2f6b", upperTriColor: "rgb(238,236,230)", zoomed: false,
+      });
+    }
+    holder.dataset.drawn = "true";
+  }
+
+  function drawAttention() {
+    for (const example of data.attention) {
+      const holder = document.querySelector(`[data-example="${example.index}"]`);
+      const choices = document.createElement("div");
+      choices.className = "choices";
+      choices.setAttribute("role", "group");
+      choices.setAttribute("aria-label", "Matched heads");
+      const frame = document.createElement("div");
+      example.teacher.heads.forEach((head, index) => {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = `${head} – ${example.student.heads[index]}`;
+        button.setAttribute("aria-pressed", String(index === 0));
+        button.addEventListener("click", () => {
+          for (const other of choices.children) other.setAttribute("aria-pressed", String(other === button));
+          drawHeads(frame, example, index);
+        });
+        choices.append(button);
+      });
+      holder.replaceChildren(choices, frame);
+      drawHeads(frame, example, 0);
+    }
+  }
+
+  const number = (cell) => {
+    const value = parseFloat(cell.textContent.replace("\u2212", "-").replace(/\u2009/g, ""));
+    return Number.isNaN(value) ? -Infinity : value;
+  };
+
+  function sortable(table) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const kind = head.dataset.sort || "number";
+      if (kind === "none") return;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      head.setAttribute("aria-sort", "none");
+      button.addEventListener("click", () => {
+        const descending = head.getAttribute("aria-sort") === (kind === "number" ? "none" : "ascending")
+          || (kind === "number" && head.getAttribute("aria-sort") === "ascending");
+        for (const other of heads) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
+        head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+        const compare = kind === "number"
+          ? (a, b) => number(a.cells[column]) - number(b.cells[column])
+          : (a, b) => a.cells[column].textContent.localeCompare(b.cells[column].textContent, "en", { numeric: true });
+        const rows = [...table.tBodies[0].rows].sort((a, b) => (descending ? -1 : 1) * compare(a, b));
+        table.tBodies[0].append(...rows);
+      });
+    });
+  }
+
+  function filterable(input) {
+    const id = input.dataset.filter;
+    const rows = [...document.getElementById(id).tBodies[0].rows];
+    const kind = document.querySelector(`[data-kind="${id}"]`);
+    const count = document.querySelector(`[data-count="${id}"]`);
+    const apply = () => {
+      const wanted = input.value.trim().toLowerCase();
+      let shown = 0;
+      for (const row of rows) {
+        const [teacher, student] = [row.cells[0].textContent.trim(), row.cells[1].textContent.trim()];
+        const keep = `${teacher} ${student}`.toLowerCase().includes(wanted)
+          && (!kind.value || (kind.value === "MLP") === teacher.startsWith("MLP"));
+        row.hidden = !keep;
+        shown += keep;
+      }
+      count.textContent = shown === rows.length ? `${shown} pairs` : `${shown} of ${rows.length} pairs`;
+    };
+    input.addEventListener("input", apply);
+    kind.addEventListener("change", apply);
+  }
+
+  function copyable(button) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const source = document.getElementById(button.dataset.copy);
+      try {
+        await navigator.clipboard.writeText(source.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(source);
+        button.textContent = "Selected: press Ctrl+C";
+      }
+    });
+  }
+
+  document.querySelectorAll("table.sortable").forEach(sortable);
+  document.querySelectorAll("[data-filter]").forEach(filterable);
+  document.querySelectorAll("[data-copy]").forEach(copyable);
+
+  load("packed-plotly").then(() => {
+    drawFigures();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawFigures);
+    addEventListener("beforeprint", () => { document.documentElement.dataset.theme = "light"; drawFigures(); });
+    addEventListener("afterprint", () => { delete document.documentElement.dataset.theme; drawFigures(); });
+  });
+  if (data.attention.length) load("packed-circuitsvis").then(drawAttention);
+})();
