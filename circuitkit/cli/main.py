@@ -26,10 +26,11 @@ app.command("models")(models.models)
 app.command("report")(report.report)
 
 
-def _version(value: bool) -> None:
+def _version(value: bool | None) -> bool:
     if value:
         typer.echo(f"circuitkit {__version__} (distribution circuitkit-distill)")
         raise typer.Exit
+    return False
 
 
 @app.callback()

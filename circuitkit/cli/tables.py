@@ -13,7 +13,7 @@ from circuitkit.discovery.influence import Influence
 TOP_PAIRS = 10
 
 
-def interval(bounds: tuple[float, float] | None, digits: int = 3) -> str:
+def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
     """`[low, high]`, or nothing where intervals are off."""
     return "" if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
 

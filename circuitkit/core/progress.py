@@ -1,8 +1,9 @@
 """How long computations report where they are, without knowing who draws it."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable, runtime_checkable
 
 
+@runtime_checkable
 @runtime_checkable
 class Progress(Protocol):
     """Called whenever a stage of work advances.

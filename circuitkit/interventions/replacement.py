@@ -25,8 +25,8 @@ class Values:
         mlp: MLP outputs, output bias included.
     """
 
-    z: Callable[[int], Float[Tensor, "row pos head d_head"]]
-    mlp: Callable[[int], Float[Tensor, "row pos d_model"]]
+    z: Callable[[int], Float[Tensor, "#row #pos head d_head"]]
+    mlp: Callable[[int], Float[Tensor, "#row #pos d_model"]]
 
 
 Replacement = Callable[[Int[Tensor, " row"], int], Values]

@@ -73,14 +73,10 @@ class Replay:
         assert all(unit.layer == layer for unit in units)
         kinds = [[u for u in units if u.kind == kind] for kind in ("head", "mlp")]
         resid = torch.cat([self._source(layer, same, values) for same in kinds if same])
-        tiled = Rows(
-            ids=self.rows.ids,
-            mask=self.rows.mask,
-            answer_pos=repeat(self.rows.answer_pos, "r -> (u r)", u=len(units)),
-        )
-        for n in range(layer + 1, last + 1):
-            step = self._last_block if n == last else self._block
-            resid = step(n, resid, tiled, len(units))
+        for n in range(layer + 1, last):
+            resid = self._block(n, resid, len(units))
+        if layer < last:
+            resid = self._last_block(resid, len(units))
         logits = self.model.family.unembed(self.model.raw, resid[:, 0])
         order = [unit for same in kinds for unit in same]
         stacked = rearrange(logits, "(unit row) vocab -> unit row vocab", row=n_rows)
@@ -103,22 +99,26 @@ class Replay:
         mid = family.mid(block, repeat(hidden, "r p d -> (u r) p d", u=len(units)), attn_out)
         return family.close(block, mid, family.mlp_out(block, mid))
 
-    def _block(self, layer: int, resid: Tensor, tiled: Rows, n_units: int) -> Float[Tensor, "row pos d_model"]:
+    def _block(
+        self, layer: int, resid: Float[Tensor, "unit_row pos d_model"], n_units: int
+    ) -> Float[Tensor, "unit_row pos d_model"]:
         call = self._calls[self.blocks[layer]]
         out = self.blocks[layer](resid, *self._tile(call.args, n_units), **self._tile(call.kwargs, n_units))
         return out[0] if isinstance(out, tuple) else out
 
-    def _last_block(self, layer: int, resid: Tensor, tiled: Rows, n_units: int) -> Float[Tensor, "row 1 d_model"]:
-        family, block = self.model.family, self.blocks[layer]
+    def _last_block(
+        self, resid: Float[Tensor, "unit_row pos d_model"], n_units: int
+    ) -> Float[Tensor, "unit_row 1 d_model"]:
+        """Only the answer position is wanted, so everything behind the attention runs there alone."""
+        family, block = self.model.family, self.blocks[-1]
         attention = family.attention(block)
         call = self._calls[attention]
-        out = attention(
-            family.attention_norm(block, resid),
-            *self._tile(call.args, n_units),
-            **self._tile(call.kwargs, n_units),
-        )
-        at_answer = gather_positions(out[0] if isinstance(out, tuple) else out, tiled.answer_pos)
-        mid = family.mid(block, gather_positions(resid, tiled.answer_pos), family.attention_to_out(block, at_answer))
+        read = family.attention_norm(block, resid)
+        out = attention(read, *self._tile(call.args, n_units), **self._tile(call.kwargs, n_units))
+        answer_pos = repeat(self.rows.answer_pos, "row -> (unit row)", unit=n_units)
+        at_answer = gather_positions(out[0] if isinstance(out, tuple) else out, answer_pos)
+        attn_out = family.attention_to_out(block, at_answer)
+        mid = family.mid(block, gather_positions(resid, answer_pos), attn_out)
         return family.close(block, mid, family.mlp_out(block, mid))
 
     def _tile(self, value: Any, n_units: int) -> Any:  # noqa: ANN401 - whatever a block was called with
