@@ -57,7 +57,7 @@ def _bars(who: str, kind: str, values: list[float], edges: list[float], unit: st
     counts = [0] * (len(edges) - 1)
     for value in values:
         counts[min(len(counts) - 1, math.floor((value - edges[0]) / width + 1e-9))] += 1
-    digits = 0 if width >= 1 else 2
+    digits = 1 - math.floor(math.log10(width) + 1e-9) if width < 1 else 0
     full = [(edge, number) for edge, number in zip(edges[:-1], counts, strict=True) if number]
     name = "heads" if kind == "head" else "MLPs"
     return {
@@ -87,7 +87,13 @@ def _layout(percent: bool) -> dict[str, Any]:
         "barmode": "stack",
         "margin": {"l": 52, "r": 8, "t": 34, "b": 52},
         "legend": {"orientation": "h", "traceorder": "normal", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "xaxis": {"title": {"text": title, "standoff": 10}, "anchor": "y2", "fixedrange": True, "showgrid": False},
+        "xaxis": {
+            "title": {"text": title, "standoff": 10},
+            "anchor": "y2",
+            "fixedrange": True,
+            "showgrid": False,
+            "exponentformat": "power",
+        },
         "yaxis": {**count, "domain": [0.54, 1], "title": {"text": "teacher"}},
         "yaxis2": {**count, "domain": [0, 0.46], "title": {"text": "student"}},
         "shapes": [

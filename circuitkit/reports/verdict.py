@@ -28,6 +28,12 @@ class Verdict:
     caution: str
 
 
+def short_names(*names: str) -> tuple[str, ...]:
+    """Last parts of paths and hub ids, or the names as they are where the last parts would be the same."""
+    short = tuple(name.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] or name for name in names)
+    return short if len(set(short)) == len(set(names)) else names
+
+
 def teacher_able(record: AlignmentRecord) -> bool:
     """Whether the teacher's logit difference is clearly above zero: only then are its drops given in percent."""
     return record.robustness.teacher is not None
@@ -58,7 +64,7 @@ def alignment_verdict(record: AlignmentRecord) -> Verdict:
 
 
 def _headline(record: AlignmentRecord) -> str:
-    teacher, student, task = record.teacher.name, record.student.name, record.task.name
+    (teacher, student), task = short_names(record.teacher.name, record.student.name), record.task.name
     score = fixed(record.alignment.score)
     unable = [name for name, able in ((teacher, teacher_able(record)), (student, student_able(record))) if not able]
     if len(unable) == 2:
@@ -134,7 +140,7 @@ def _null(score: Score) -> tuple[str, ...]:
 
 def influence_verdict(record: InfluenceRecord) -> Verdict:
     """Headline and supporting sentences for the influences of one model."""
-    model, task, diff = record.model.name, record.task.name, record.logit_diff
+    (model,), task, diff = short_names(record.model.name), record.task.name, record.logit_diff
     ranked = sorted(record.influence.items(), key=lambda item: -item[1].influence)
     (best, effect), clear = ranked[0], _clearly_positive(diff)
     headline = (
@@ -162,7 +168,7 @@ def influence_verdict(record: InfluenceRecord) -> Verdict:
 
 def table_verdict(records: Sequence[AlignmentRecord]) -> Verdict:
     """Headline and supporting sentences for one pair of models on several tasks."""
-    teacher, student = records[0].teacher.name, records[0].student.name
+    teacher, student = short_names(records[0].teacher.name, records[0].student.name)
     able = [r for r in records if both_able(r)]
     unable = [r.task.name for r in records if r not in able]
     if not able:

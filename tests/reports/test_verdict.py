@@ -58,6 +58,13 @@ def test_inability_comes_before_any_score(result, unable, wanted):
     assert headline(result).endswith("is no evidence of a shared mechanism.")
 
 
+def test_paths_are_shortened_in_sentences_unless_that_confuses_them(result):
+    result["teacher"]["name"], result["student"]["name"] = "/data/models/big/", "org/small"
+    assert "small scores" in headline(result) and "alignment with big," in headline(result)
+    result["teacher"]["name"], result["student"]["name"] = "runs/a/model", "runs/b/model"
+    assert "runs/b/model scores" in headline(result)
+
+
 def test_caution_is_always_there(result):
     verdict = alignment_verdict(read_record(AlignmentRecord, result))
     assert "A alone cannot tell a broken copy from a good one" in verdict.caution
