@@ -112,7 +112,7 @@ def build_batch(
     """
     prompts = PromptReader(tokenizer=model.tokenizer, is_causal=model.is_causal, max_length=model.info.max_length)
     reader = PairReader(prompts=prompts, need_corrupted=need_corrupted, equal=task.positional and not task.written)
-    pairs = task.pairs(n_prompts, seed=seed, fits=reader.fits if need_corrupted else None)
+    pairs = task.pairs(n_prompts, seed=seed, fits=reader.fits if need_corrupted else None, alike=prompts.alike)
     kept: list[_Kept] = []
     dropped: list[Dropped] = []
     for index, pair in enumerate(pairs):

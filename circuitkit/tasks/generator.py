@@ -7,6 +7,7 @@ from circuitkit.tasks.corruption import corrupt
 from circuitkit.tasks.drawing import draw_slots, pick_order, stream
 from circuitkit.tasks.prompt import END, PromptPair, Span, last_word
 from circuitkit.tasks.schema import Label, TaskDefinition
+from circuitkit.tasks.task import Alike
 from circuitkit.tasks.template import Mention, Template, parse_template
 
 
@@ -36,7 +37,7 @@ class SlotSource:
         """Fixed values stay what they are."""
         return self.definition.corruption is not None and self.definition.corruption.kind != "set"
 
-    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:
+    def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
         """The pair of one number."""
         order = pick_order(seed, len(self.templates), "templates")
         template = self.templates[order[index % len(order)]]
@@ -46,7 +47,8 @@ class SlotSource:
         corrupted = None
         corrupted_spans: dict[Mention, Span] = {}
         if self.definition.corruption is not None:
-            changed = corrupt(self.definition, template, values, stream(seed, index, f"corrupted/{attempt}"))
+            rng = stream(seed, index, f"corrupted/{attempt}")
+            changed = corrupt(self.definition, template, values, rng, alike=alike)
             corrupted, corrupted_spans = template.fill(values, overrides=changed)
         return PromptPair(
             clean=clean,

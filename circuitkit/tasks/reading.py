@@ -66,6 +66,7 @@ class PromptReader:
     is_causal: bool
     max_length: int
     _known: dict[tuple[str, str, str, tuple[tuple[str, Span], ...]], Reading | Unusable] = field(default_factory=dict)
+    _sizes: dict[str, int] = field(default_factory=dict)
 
     def read(self, prompt: str, *, correct: str, incorrect: str, labels: Mapping[str, Span]) -> Reading | Unusable:
         """Tokenise a prompt by divergence.
@@ -77,6 +78,15 @@ class PromptReader:
         if key not in self._known:
             self._known[key] = self._read(prompt, correct, incorrect, labels)
         return self._known[key]
+
+    def alike(self, word: str, other: str) -> bool:
+        """Whether two words have as many tokens within a sentence."""
+        return self._n_tokens(word) == self._n_tokens(other)
+
+    def _n_tokens(self, word: str) -> int:
+        if word not in self._sizes:
+            self._sizes[word] = len(encode(self.tokenizer, f" {word}").ids)
+        return self._sizes[word]
 
     def _read(self, prompt: str, correct: str, incorrect: str, labels: Mapping[str, Span]) -> Reading | Unusable:
         tokens = (_read_causal if self.is_causal else _read_masked)(self.tokenizer, prompt, correct, incorrect)

@@ -8,6 +8,7 @@ from typing import cast
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.drawing import pick_order
 from circuitkit.tasks.prompt import END, PromptPair, Span, last_word
+from circuitkit.tasks.task import Alike
 
 Fields = Mapping[str, object]
 
@@ -35,7 +36,7 @@ class RowSource:
         """The corrupted prompts are written down too."""
         return False
 
-    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:
+    def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
         """The pair of one number."""
         return self.rows[pick_order(seed, len(self.rows), "rows")[index]]
 

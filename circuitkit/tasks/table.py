@@ -14,6 +14,7 @@ from circuitkit.tasks.drawing import pick_order, stream
 from circuitkit.tasks.generator import label_spans
 from circuitkit.tasks.prompt import PromptPair
 from circuitkit.tasks.schema import AnotherRow, Table, TaskDefinition
+from circuitkit.tasks.task import Alike
 from circuitkit.tasks.template import Template, parse_template
 
 Row = Mapping[str, str]
@@ -54,7 +55,7 @@ class TableSource:
         """Another row can be drawn."""
         return self.definition.corruption is not None
 
-    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:
+    def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
         """The pair of one number."""
         place = pick_order(seed, self.size, "rows")[index]
         number, template = place % len(self.rows), self.templates[place // len(self.rows)]

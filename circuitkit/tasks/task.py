@@ -7,8 +7,10 @@ from typing import Protocol, runtime_checkable
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.prompt import PromptPair
 
-MAX_REDRAWS = 256
-"""Three names that split like the clean ones (two tokens, one, two) are rare in most tokenizers."""
+MAX_REDRAWS = 64
+
+Alike = Callable[[str, str], bool]
+"""Whether a word may well stand in for another because it has as many tokens."""
 
 
 @runtime_checkable
@@ -20,8 +22,8 @@ class PairSource(Protocol):
         """How many different prompts there are; None where they are drawn without end."""
         ...
 
-    def pair(self, index: int, *, seed: int, attempt: int) -> PromptPair:
-        """The pair of one number; `attempt` changes nothing but the corrupted side."""
+    def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
+        """The pair of one number; `attempt` and `alike` change nothing but the corrupted side."""
         ...
 
     @property
@@ -53,17 +55,26 @@ class Task:
     source: PairSource
     written: bool = False
 
-    def pairs(self, n: int, *, seed: int = 0, fits: Callable[[PromptPair], bool] | None = None) -> list[PromptPair]:
+    def pairs(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        fits: Callable[[PromptPair], bool] | None = None,
+        alike: Alike | None = None,
+    ) -> list[PromptPair]:
         """The first n prompt pairs.
 
-        Prompt i depends on (seed, i) only, so the pairs for a smaller n are the beginning of those for a
-        larger one. A finite task gives all that it has where n is more.
+        Prompt i depends on (seed, i) only, so the pairs for a smaller n are the beginning of those for a larger
+        one. A finite task gives all that it has where n is more.
 
         Args:
             n: How many.
             seed: Another seed gives other prompts.
-            fits: The corrupted prompt is drawn anew, up to 256 times, until this accepts the pair; if it never
+            fits: The corrupted prompt is drawn anew, up to 64 times, until this accepts the pair; if it never
                 does, the first one is kept.
+            alike: Narrows the words of those new draws to ones that are likely to fit: without it, three names
+                that must each have as many tokens as another are rarely found.
 
         Raises:
             TaskError: n is not positive.
@@ -71,14 +82,16 @@ class Task:
         if n < 1:
             raise TaskError(f"{n} prompts were asked for; wanted at least 1. Raise the number of prompts.")
         size = self.source.size
-        return [self._fitting(i, seed, fits) for i in range(n if size is None else min(n, size))]
+        return [self._fitting(i, seed, fits, alike) for i in range(n if size is None else min(n, size))]
 
-    def _fitting(self, index: int, seed: int, fits: Callable[[PromptPair], bool] | None) -> PromptPair:
+    def _fitting(
+        self, index: int, seed: int, fits: Callable[[PromptPair], bool] | None, alike: Alike | None
+    ) -> PromptPair:
         first = self.source.pair(index, seed=seed, attempt=0)
         if fits is None or fits(first) or not self.source.redraws:
             return first
         for attempt in range(1, MAX_REDRAWS + 1):
-            pair = self.source.pair(index, seed=seed, attempt=attempt)
+            pair = self.source.pair(index, seed=seed, attempt=attempt, alike=alike)
             if fits(pair):
                 return pair
         return first

@@ -60,7 +60,7 @@ def gpt2_like(vocab_size: int = 6000, trim_offsets: bool = False) -> PreTrainedT
 
 @cache
 def llama3_like(template: str = "<s> $A") -> PreTrainedTokenizerFast:
-    """" 5" becomes a space and a digit; `template` adds BOS, EOS or both."""
+    """ " 5" becomes a space and a digit; `template` adds BOS, EOS or both."""
     split = pre_tokenizers.Split(Regex(LLAMA3), behavior="isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer = _bpe(pre_tokenizers.Sequence([split, byte_level]), ["<s>", "</s>"], 6000)

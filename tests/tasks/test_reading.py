@@ -120,7 +120,8 @@ def test_masked_answers_must_be_single_known_tokens() -> None:
     same = read(model, "Then he gave it to", " Mary", " mary")
     twice = read(model, "[MASK] gave it to [MASK]", " Mary", " John")
     reasons = [found.reason for found in (several, unknown, same, twice) if isinstance(found, Unusable)]
-    assert [word in reason for word, reason in zip(["single", "unknown", "same", "more than"], reasons)] == [True] * 4
+    wanted = ["single", "unknown", "same", "more than"]
+    assert all(word in reason for word, reason in zip(wanted, reasons, strict=True)), reasons
 
 
 def test_too_long_prompts_say_by_how_much() -> None:
