@@ -10,8 +10,9 @@ from circuitkit.core.errors import ModelError
 from circuitkit.models.bert_adapter import make_bert_editable
 from circuitkit.models.distilbert_adapter import DistilBertAdapter
 
-# Relative to the largest logit. SmolLM2 in float32 differs by 1e-6, a configuration that is misread by 1e-1.
-_TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 2e-1}
+# Relative to the largest logit. SmolLM2 differs by 4e-6 in float32 and 9e-2 in bfloat16, a configuration
+# that is misread by 5e-1.
+_TOLERANCE = {torch.float16: 5e-2, torch.bfloat16: 2e-1}
 
 
 def build_bridge(clone: PreTrainedModel, name: str) -> TransformerBridge:
@@ -40,7 +41,7 @@ def build_bridge(clone: PreTrainedModel, name: str) -> TransformerBridge:
         )
         got = bridge(ids, attention_mask=mask)
     error = (got - wanted).abs().max().item() / max(1.0, wanted.abs().max().item())
-    if not error < _TOLERANCE[clone.dtype]:
+    if not error < _TOLERANCE.get(clone.dtype, 1e-3):
         raise ModelError(
             f"transformer-lens computes other logits than {name!r} (relative difference {error:.1e}); wanted "
             "the same. It does not know this configuration: use `capture` instead of `bridge`."

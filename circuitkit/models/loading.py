@@ -45,7 +45,8 @@ def load_model(
     place, precision = choose_device(device), choose_dtype(dtype)
     source = locate(name)
     # transformers takes seconds to import: only once a checkpoint is really to be read.
-    from circuitkit.models.checkpoint import read_inheritance, read_model, read_tokenizer
+    from circuitkit.models.beside_weights import read_inheritance, read_tokenizer
+    from circuitkit.models.checkpoint import read_model
 
     if precision is None and (source.embedded or source.gguf):
         precision = torch.float32

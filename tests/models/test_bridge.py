@@ -229,3 +229,36 @@ def test_per_head_results_add_up(family, tiny_tokenizers):
     result = cache[f"blocks.{LAYER}.attn.hook_result"].sum(2)
     bias = raw_hooks.projection(model.raw, LAYER).bias
     torch.testing.assert_close((result + bias)[mask], wanted["attn_out"][LAYER][mask], **EXACT)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype, fresh_raw, tiny_tokenizers):
+    model = wrap_model(fresh_raw.to(dtype), tiny_tokenizers[fresh_raw.config.model_type], name="half")
+    ids, mask = raw_hooks.padded_batch(model.info.vocab_size)
+    wanted = model.capture(ids, mask, ("z",))["z"][LAYER]
+    with torch.no_grad():
+        _, cache = model.bridge.run_with_cache(ids, attention_mask=mask.long())
+    got = cache[f"blocks.{LAYER}.attn.hook_z"]
+    assert got.dtype == wanted.dtype == dtype
+    torch.testing.assert_close(got[mask], wanted[mask], rtol=0, atol=0.1 * wanted[mask].abs().max().item())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_equals_cpu(tiny_model, tiny_tokenizers):
+    raw = build_raw(tiny_model.info.family, vocab_size=tiny_model.info.vocab_size)
+    model = wrap_model(raw.cuda(), tiny_tokenizers[tiny_model.info.family], name="cuda")
+    assert model.info.weights_sha256 == tiny_model.info.weights_sha256
+    ids, mask = raw_hooks.padded_batch(model.info.vocab_size)
+    here, there = model.capture(ids, mask, ("z", "pattern")), tiny_model.capture(ids, mask, ("z", "pattern"))
+    torch.testing.assert_close(here["z"][LAYER].cpu(), there["z"][LAYER], rtol=0, atol=1e-4)
+    positions = mask.sum(1) - 1
+    torch.testing.assert_close(
+        model.answer_logits(ids, mask, positions).cpu(),
+        tiny_model.answer_logits(ids, mask, positions),
+        rtol=0,
+        atol=1e-3,
+    )
+    fresh = model.with_random_weights(0)
+    assert fresh.info.weights_sha256 == tiny_model.with_random_weights(0).info.weights_sha256
+    assert fresh.device.type == "cuda"

@@ -187,7 +187,12 @@ def test_nothing_is_said_while_loading(tiny_dirs, capfd):
 def test_code_in_a_checkpoint_is_not_run(copy_of, tiny_models):
     folder = copy_of("gpt2")
     edit_config(folder, auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"})
-    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    tokenizer.update(auto_map={"AutoTokenizer": ["evil.Words", "evil.Words"]}, tokenizer_class="Words")
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    (folder / "custom_generate").mkdir()
+    for file in (folder / "evil.py", folder / "custom_generate" / "generate.py"):
+        file.write_text(f"open({str(folder / 'ran')!r}, 'w').close()")
     assert_same_logits(load_model(folder), tiny_models["gpt2"])
     assert not (folder / "ran").exists()
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, build_raw
 
 from circuitkit.core.errors import ModelError
-from circuitkit.models import checkpoint
+from circuitkit.models import config_file
 from circuitkit.models.loading import load_model, wrap_model
 
 
@@ -52,13 +52,13 @@ def test_head_missing_from_the_weights(folder_of):
     folder = folder_of("bert")
     edit_weights(folder, lambda w: [w.pop(name) for name in list(w) if name.startswith("cls.")])
     message = refusal(folder)
-    assert "parameters of BertForMaskedLM (first: cls.predictions.bias); wanted a checkpoint" in message
+    assert "lacks parameters of BertForMaskedLM (6, first: cls.predictions.bias); wanted weights saved with" in message
 
 
 def test_untied_head_missing_from_the_weights(folder_of):
     folder = folder_of("llama")
     edit_weights(folder, lambda w: w.pop("lm_head.weight"))
-    assert "lacks 1 parameters of LlamaForCausalLM (first: lm_head.weight)" in refusal(folder)
+    assert "lacks parameters of LlamaForCausalLM (1, first: lm_head.weight)" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ def test_quantised_checkpoint(folder_of):
 def test_weights_of_more_layers_than_the_configuration_has(folder_of):
     folder = folder_of("llama")
     edit_config(folder, num_hidden_layers=2)
-    assert "holds 9 parameters that a LlamaForCausalLM of its config.json does not have" in refusal(folder)
+    assert "holds parameters that a LlamaForCausalLM of its config.json does not have (9, first: " in refusal(folder)
 
 
 def test_weights_of_fewer_layers_than_the_configuration_has(folder_of):
     folder = folder_of("gpt2")
     edit_config(folder, n_layer=4)
-    assert "lacks 12 parameters of GPT2LMHeadModel" in refusal(folder)
+    assert "(12, first: transformer.h.3.attn.c_attn.bias); wanted as many blocks as config.json says" in refusal(folder)
 
 
 def test_weights_of_another_shape(folder_of):
@@ -150,7 +150,7 @@ def test_pickle_that_runs_code_is_refused_unrun(zipped, folder_of, tmp_path, mon
         torch.save(weights, folder / "pytorch_model.bin")
     else:
         (folder / "pytorch_model.bin").write_bytes(pickle.dumps(weights))
-    assert "cannot be read: " in refusal(folder)
+    assert "would have to run code to be read; wanted plain tensors" in refusal(folder)
     assert not (tmp_path / "bomb-went-off").exists()
 
 
@@ -187,7 +187,7 @@ def test_configuration_with_senseless_values(folder_of):
     edit_config(folder, n_head=5)
     assert "cannot be read: `embed_dim` must be divisible by num_heads" in refusal(folder)
     edit_config(folder, n_head="many")
-    assert "cannot be read" in refusal(folder)
+    assert "Validation error for field 'n_head': TypeError" in refusal(folder)
 
 
 def test_directory_that_is_no_checkpoint(tmp_path):
@@ -211,7 +211,7 @@ def test_tokenizer_missing(folder_of):
 def test_tokenizer_broken(folder_of):
     folder = folder_of("gpt2")
     (folder / "tokenizer.json").write_text("{}")
-    assert "The tokenizer of " in refusal(folder)
+    assert "cannot be read: KeyError: 'added_tokens'; wanted intact tokenizer files" in refusal(folder)
 
 
 def test_tokenizer_of_another_model(tiny_dirs, tiny_models):
@@ -258,7 +258,7 @@ def test_name_that_is_nearly_an_embedded_one():
 
 def test_gguf_without_the_extra(tmp_path, monkeypatch):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr(checkpoint, "find_spec", lambda name: None)
+    monkeypatch.setattr(config_file, "find_spec", lambda name: None)
     assert "pip install 'circuitkit-distill[gguf]'" in refusal(tmp_path / "model.gguf")
 
 
