@@ -21,7 +21,7 @@ from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
 from circuitkit.discovery.normalize import Normalize, Sign
-from circuitkit.interventions.ablation import Ablation, parse_ablation
+from circuitkit.interventions.ablation import Ablation
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.describe import describe_task
 from circuitkit.tasks.task import Task
@@ -34,14 +34,14 @@ def align(
     *,
     n_prompts: int = 384,
     ablation: Ablation | str = Ablation.CORRUPTED_MEAN,
-    similarity: SimilarityOption = "auto",
-    matching: MatchingMethod = "greedy",
-    normalize: Normalize = "max",
-    influence_sign: Sign = "clamp",
-    direction: Direction = "teacher",
+    similarity: SimilarityOption | str = "auto",
+    matching: MatchingMethod | str = "greedy",
+    normalize: Normalize | str = "max",
+    influence_sign: Sign | str = "clamp",
+    direction: Direction | str = "teacher",
     top_k: int | None = None,
     bootstrap: int = 1000,
-    null: NullOption = "shuffle",
+    null: NullOption | str = "shuffle",
     seed: int = 0,
     batch_size: BatchSize = "auto",
     resume: Path | None = None,
@@ -79,9 +79,9 @@ def align(
         TaskError: Too few prompts can be used with both models.
         ModelError: Activations are not finite.
     """
-    settings = AlignSettings(
+    settings = AlignSettings.parse(
         n_prompts=n_prompts,
-        ablation=parse_ablation(ablation),
+        ablation=ablation,
         similarity=similarity,
         matching=matching,
         normalize=normalize,
@@ -92,7 +92,7 @@ def align(
         null=null,
         seed=seed,
     )
-    choose_methods(similarity, teacher.info, student.info)  # refuse what is undefined before the long sweeps
+    choose_methods(settings.similarity, teacher.info, student.info)  # refuse what is undefined before the long sweeps
     batches = shared_batches(
         teacher,
         student,

@@ -1,6 +1,6 @@
 """How much of its logit difference a model loses when single components are ablated (Table 2, App. K, L)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +99,7 @@ class Robustness:
         )
 
 
-def _bounds(record: list[float] | None) -> Interval | None:
+def _bounds(record: Sequence[float] | None) -> Interval | None:
     return None if record is None else (record[0], record[1])
 
 

@@ -1,6 +1,6 @@
 """The score of an alignment with everything that must stand beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,5 +148,5 @@ def _interval(draws: Float[Tensor, " draw"]) -> Interval | None:
     return float(low), float(high)
 
 
-def _pair(bounds: list[float] | None) -> Interval | None:
+def _pair(bounds: Sequence[float] | None) -> Interval | None:
     return None if bounds is None else (bounds[0], bounds[1])

@@ -7,7 +7,7 @@ from circuitkit.alignment.matching import Direction, MatchingMethod
 from circuitkit.alignment.similarity.types import SimilarityOption
 from circuitkit.core.errors import OptionError
 from circuitkit.discovery.normalize import Normalize, Sign
-from circuitkit.interventions.ablation import Ablation
+from circuitkit.interventions.ablation import Ablation, parse_ablation
 
 NullOption = Literal["shuffle", "random-student", "both", "none"]
 BatchSize = int | Literal["auto"]
@@ -43,28 +43,53 @@ class AlignSettings:
     null: NullOption
     seed: int
 
-    def __post_init__(self) -> None:
-        _one_of("Similarity", self.similarity, get_args(SimilarityOption))
-        _one_of("Matching", self.matching, get_args(MatchingMethod))
-        _one_of("Normalisation", self.normalize, get_args(Normalize))
-        _one_of("Influence sign", self.influence_sign, get_args(Sign))
-        _one_of("Direction", self.direction, get_args(Direction))
-        _one_of("Null", self.null, get_args(NullOption))
-        _at_least("Number of prompts", self.n_prompts, 1)
-        _at_least("Number of bootstrap draws", self.bootstrap, 0)
-        if self.top_k is not None:
-            _at_least("Top-k", self.top_k, 1)
+    @classmethod
+    def parse(
+        cls,
+        *,
+        n_prompts: int,
+        ablation: Ablation | str,
+        similarity: str,
+        matching: str,
+        normalize: str,
+        influence_sign: str,
+        direction: str,
+        top_k: int | None,
+        bootstrap: int,
+        null: str,
+        seed: int,
+    ) -> "AlignSettings":
+        """Check every option.
+
+        Raises:
+            OptionError: An option is unknown or out of range.
+        """
+        return cls(
+            n_prompts=_at_least("Number of prompts", n_prompts, 1),
+            ablation=parse_ablation(ablation),
+            similarity=_one_of("Similarity", similarity, SimilarityOption),
+            matching=_one_of("Matching", matching, MatchingMethod),
+            normalize=_one_of("Normalisation", normalize, Normalize),
+            influence_sign=_one_of("Influence sign", influence_sign, Sign),
+            direction=_one_of("Direction", direction, Direction),
+            top_k=None if top_k is None else _at_least("Top-k", top_k, 1),
+            bootstrap=_at_least("Number of bootstrap draws", bootstrap, 0),
+            null=_one_of("Null", null, NullOption),
+            seed=seed,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
         return {**asdict(self), "ablation": self.ablation.value}
 
 
-def _one_of(what: str, given: str, known: tuple[str, ...]) -> None:
-    if given not in known:
-        raise OptionError(f"{what} {given!r} unknown; choose one of {', '.join(known)}.")
+def _one_of(what: str, given: str, choices: Any) -> Any:  # noqa: ANN401 - a Literal type and one of its values
+    if given not in get_args(choices):
+        raise OptionError(f"{what} {given!r} unknown; choose one of {', '.join(get_args(choices))}.")
+    return given
 
 
-def _at_least(what: str, given: int, least: int) -> None:
+def _at_least(what: str, given: int, least: int) -> int:
     if given < least:
         raise OptionError(f"{what} {given} is too small; give {least} or more.")
+    return given

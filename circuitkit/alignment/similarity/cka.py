@@ -121,7 +121,7 @@ def _layer_blocks(teacher: _Side, student: _Side) -> list[tuple[range, range]]:
 
 
 def _own_square(
-    side: _Side, layers: range, chunks: list[Int[Tensor, " row"]], advance: Callable[[int], None]
+    side: _Side, layers: range, chunks: list[Int[Tensor, " _"]], advance: Callable[[int], None]
 ) -> Float[Tensor, " component"]:
     """|X'X|^2 of the components of some layers."""
     total = CovarianceSum(len(layers) * side.per_layer, side.width, side.width, side.device)
@@ -133,7 +133,7 @@ def _own_square(
 
 
 def _cross_square(
-    sides: list[_Side], layers: tuple[range, range], chunks: list[Int[Tensor, " row"]]
+    sides: list[_Side], layers: tuple[range, range], chunks: list[Int[Tensor, " _"]]
 ) -> Float[Tensor, "teacher_component student_component"]:
     """|Y'X|^2 of all pairs of components of some layers of both models."""
     t, s = sides

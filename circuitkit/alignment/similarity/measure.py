@@ -1,7 +1,7 @@
 """From two models and the same prompts to the similarity of all their components."""
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -34,10 +34,8 @@ def choose_methods(
     """How heads and MLPs are to be compared, and what the user must know about it.
 
     Raises:
-        OptionError: The option is unknown or undefined between models of these widths.
+        OptionError: The option is undefined between models of these widths.
     """
-    if option not in get_args(SimilarityOption):
-        raise OptionError(f"Similarity {option!r} unknown; choose one of {', '.join(get_args(SimilarityOption))}.")
     widths = f"d_model {teacher.d_model} against {student.d_model}"
     alike = teacher.d_model == student.d_model
     if option in ("output", "z") and not alike:
