@@ -35,9 +35,9 @@ def read_config(source: Source) -> dict[str, Any]:
 
 
 def _gguf_config(source: Source) -> dict[str, Any]:
-    if find_spec("gguf") is None:
+    if absent := [package for package in ("gguf", "accelerate") if find_spec(package) is None]:
         raise ModelError(
-            f"Model {source.name!r} is a .gguf file, and the package gguf is not installed; "
+            f"Model {source.name!r} is a .gguf file, and the package {absent[0]} is not installed; "
             "wanted the extra: pip install 'circuitkit-distill[gguf]'."
         )
     try:

@@ -256,10 +256,14 @@ def test_name_that_is_nearly_an_embedded_one():
     assert "the hub cannot be reached (HF_HUB_OFFLINE is set); did you mean 'toy-gpt2'?" in message
 
 
-def test_gguf_without_the_extra(tmp_path, monkeypatch):
+@pytest.mark.parametrize("package", ["gguf", "accelerate"])
+def test_gguf_without_the_extra(package, tmp_path, monkeypatch):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr(config_file, "find_spec", lambda name: None)
-    assert "pip install 'circuitkit-distill[gguf]'" in refusal(tmp_path / "model.gguf")
+    monkeypatch.setattr(config_file, "find_spec", lambda name: None if name == package else object())
+    message = refusal(tmp_path / "model.gguf")
+    assert (
+        f"the package {package} is not installed; wanted the extra: pip install 'circuitkit-distill[gguf]'" in message
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + b"\x00" * 10, b"GGUF\x03" + b"\xff" * 60, b"text" * 30])
