@@ -118,7 +118,6 @@ class Label(Part):
     mention: int = Field(default=1, ge=1)
 
 
-
 def _slot_kind(value: object) -> str:
     """Which kind of slot a table means, so that an error is about the kind that its author had in mind."""
     if isinstance(value, dict):
