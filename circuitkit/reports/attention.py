@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuitkit.core.errors import ResultError
-from circuitkit.reports.records import AlignmentRecord, Example
+from circuitkit.reports.alignment_record import AlignmentRecord, Example
 
 _MAX_TOKENS = 48
 _MOST_READ = 3

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuitkit.core.component import Component
+from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.maps import Figure
 from circuitkit.reports.numerals import fixed
-from circuitkit.reports.records import AlignmentRecord, Effect
+from circuitkit.reports.records import Effect
 
 _BINS = 24
 

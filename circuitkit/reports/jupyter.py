@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from circuitkit.core.component import Component
+from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.numerals import fixed, interval
-from circuitkit.reports.records import AlignmentRecord, Effect, InfluenceRecord, read_record
+from circuitkit.reports.records import Effect, InfluenceRecord, read_record
 from circuitkit.reports.templating import environment
 from circuitkit.reports.verdict import alignment_verdict, influence_verdict
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from circuitkit.reports.alignment_record import AlignmentRecord, Retention
 from circuitkit.reports.numerals import count, fixed, interval, share
-from circuitkit.reports.records import AlignmentRecord, Estimate, Retention
+from circuitkit.reports.records import Estimate
 
 NONE = "\u2013"
 

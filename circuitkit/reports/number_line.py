@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from circuitkit.reports.alignment_record import Score
 from circuitkit.reports.numerals import fixed, with_interval
-from circuitkit.reports.records import Score
 
 WIDTH, LEFT, RIGHT = 480.0, 14.0, 466.0
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
+from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.attention import attention_examples
 from circuitkit.reports.histogram import drop_histogram
 from circuitkit.reports.key_figures import key_figures
 from circuitkit.reports.maps import Figure, influence_map, top_of_scale
 from circuitkit.reports.number_line import number_line
-from circuitkit.reports.records import AlignmentRecord, InfluenceRecord, TableRecord, read_record
+from circuitkit.reports.records import InfluenceRecord, TableRecord, read_record
 from circuitkit.reports.verdict import alignment_verdict, influence_verdict, table_verdict
 from circuitkit.reports.wiring import inherited, wiring
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from circuitkit.reports.alignment_record import AlignmentRecord, Score
 from circuitkit.reports.numerals import fixed, interval, p_value, with_interval
-from circuitkit.reports.records import AlignmentRecord, Estimate, InfluenceRecord, Score
+from circuitkit.reports.records import Estimate, InfluenceRecord
 
 CAUTION = (
     "A alone cannot tell a broken copy from a good one: components copied from the teacher stay similar "

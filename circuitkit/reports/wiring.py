@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from circuitkit.core.component import Component
+from circuitkit.reports.alignment_record import AlignmentRecord, Pair
 from circuitkit.reports.numerals import fixed
-from circuitkit.reports.records import AlignmentRecord, Effect, Pair
+from circuitkit.reports.records import Effect
 
 WIDTH = 520.0
 _LEFT_EDGE, _RIGHT_EDGE = 176.0, 344.0

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from circuitkit.core.component import all_components
+from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.attention import attention_examples
 from circuitkit.reports.histogram import drop_histogram
 from circuitkit.reports.maps import influence_map
 from circuitkit.reports.number_line import LEFT, RIGHT, number_line
-from circuitkit.reports.records import AlignmentRecord, read_record
+from circuitkit.reports.records import read_record
 from circuitkit.reports.wiring import wiring
 
 

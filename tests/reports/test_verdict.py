@@ -3,9 +3,10 @@ import copy
 import fake_run
 import pytest
 
+from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.key_figures import key_figures
 from circuitkit.reports.numerals import count, fixed, interval, p_value, with_interval
-from circuitkit.reports.records import AlignmentRecord, InfluenceRecord, read_record
+from circuitkit.reports.records import InfluenceRecord, read_record
 from circuitkit.reports.verdict import alignment_verdict, influence_verdict, table_verdict
 
 
