@@ -6,6 +6,8 @@ The names below are imported on first use, so that `import circuitkit` and the c
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from circuitkit.core.version import __version__
+
 if TYPE_CHECKING:
     from circuitkit.alignment.align import align as align
     from circuitkit.alignment.result import AlignmentResult as AlignmentResult
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from circuitkit.tasks.batch import build_batch as build_batch
     from circuitkit.tasks.loading import load_task as load_task
     from circuitkit.tasks.task import Task as Task
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "align": "circuitkit.alignment.align",

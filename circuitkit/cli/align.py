@@ -38,7 +38,7 @@ def align(
         Literal["teacher", "student"], typer.Option("--direction", help="Whose components look for a partner.")
     ] = "teacher",
     top_k: Annotated[
-        int | None, typer.Option("--top-k", min=1, help="Match only the K most influential of each model.")
+        int | None, typer.Option("--top-k", help="Match only the K most influential of each model.")
     ] = None,
     bootstrap: options.Bootstrap = 1000,
     null: Annotated[

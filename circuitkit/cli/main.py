@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from circuitkit import __version__
 from circuitkit.cli import align, influence, models, report, tasks
 from circuitkit.core.errors import CircuitKitError
+from circuitkit.core.version import __version__
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
@@ -53,7 +53,7 @@ def main(args: list[str] | None = None) -> int:
     except CircuitKitError as error:
         return _fail(str(error))
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} See circuitkit --help.")
+        return _fail(f"{error.format_message().rstrip('.')}. See circuitkit --help.")
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:

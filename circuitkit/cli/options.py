@@ -13,7 +13,7 @@ TaskOption = Annotated[
         "--task", "-t", help="A task name, a .toml task file or a .jsonl file of prompts; several with commas."
     ),
 ]
-Prompts = Annotated[int, typer.Option("--n-prompts", "-n", min=1, help="Prompts to draw from the task.")]
+Prompts = Annotated[int, typer.Option("--n-prompts", "-n", help="Prompts to draw from the task.")]
 AblationOption = Annotated[
     Literal["corrupted-mean", "mean", "resample", "zero"],
     typer.Option("--ablation", help="What replaces an ablated activation."),
@@ -23,7 +23,7 @@ SignOption = Annotated[
     Literal["clamp", "abs"],
     typer.Option("--influence-sign", help="Components whose ablation helps count as 0 (clamp) or by size (abs)."),
 ]
-Bootstrap = Annotated[int, typer.Option("--bootstrap", min=0, help="Draws for the 95% intervals; 0: none.")]
+Bootstrap = Annotated[int, typer.Option("--bootstrap", help="Draws for the 95% intervals; 0: none.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of prompts, bootstrap and nulls.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16, float16.")]

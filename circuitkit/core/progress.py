@@ -1,6 +1,6 @@
 """How long computations report where they are, without knowing who draws it."""
 
-from typing import Protocol, runtime_checkable, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import circuitkit
+from circuitkit.core.version import __version__
 
 _PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "scipy")
 
@@ -17,7 +17,7 @@ def provenance(*, device: str, dtype: str, command: str | None = None) -> dict[s
         dtype: Number format of the weights, for example `float32`.
         command: The command line or the Python call that made the result.
     """
-    versions = {"circuitkit": circuitkit.__version__, "python": platform.python_version()}
+    versions = {"circuitkit": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

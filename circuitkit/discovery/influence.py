@@ -9,12 +9,13 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-import circuitkit
 from circuitkit.core.bootstrap import bootstrap_weights, percentile_interval
 from circuitkit.core.component import Component
+from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
 from circuitkit.core.run_directory import ShardStore, save_run
+from circuitkit.core.version import __version__
 from circuitkit.discovery.baseline import Baseline, measure_baseline
 from circuitkit.discovery.normalize import Normalize, Sign, normalize_influence
 from circuitkit.interventions.ablation import Ablation, parse_ablation
@@ -182,8 +183,10 @@ def influence(
         OptionError: An option is unknown or does not go with the task.
     """
     ablation = parse_ablation(ablation)
+    if bootstrap < 0:
+        raise OptionError(f"{bootstrap} bootstrap draws were asked for; give 0 for no intervals, or a positive number.")
     batch = task if isinstance(task, PromptBatch) else _batch(model, task, n_prompts, seed, ablation)
-    key = sweep_key(model, batch, ablation, circuitkit.__version__)
+    key = sweep_key(model, batch, ablation, __version__)
     store = ShardStore(resume, key) if resume else None
     run = sweep(model, batch, ablation=ablation, batch_size=batch_size, store=store, stage=stage, progress=progress)
     dtype = str(model.dtype).removeprefix("torch.")

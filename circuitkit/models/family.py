@@ -39,8 +39,7 @@ class Family(ABC):
         pre_norm: True where a block reads the stream through a norm and only adds to it; False where the norm
             follows the addition (post-LN), so that residuals are not sums of contributions.
         blocks_path: The list of blocks.
-        attention_path: The module whose forward turns the attention's input into what `attention_from_z`
-            returns. It may be skipped when z is known.
+        attention_path: The attention module; its forward returns `(output, pattern or None)`.
         out_proj_path: The output projection. Its input is z of all heads side by side; its output is the
             attention's contribution, bias included.
         mlp_path: The module whose output is the MLP's contribution, bias included.
@@ -75,13 +74,6 @@ class Family(ABC):
     def mlp(self, block: nn.Module) -> nn.Module:
         """The module whose output is the MLP's contribution."""
         return block.get_submodule(self.mlp_path)
-
-    def attention_from_z(
-        self, attention: nn.Module, z: Float[Tensor, "row pos head_width"]
-    ) -> tuple[Float[Tensor, "row pos width"], None]:
-        """What the attention's forward returns when its heads' value mixes are `z` (eval mode)."""
-        projection = attention.get_submodule(self.out_proj_path.removeprefix(f"{self.attention_path}."))
-        return projection(z), None
 
     def attention_norm(self, block: nn.Module, x: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """What the attention reads when the residual stream is `x`."""

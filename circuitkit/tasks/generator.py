@@ -37,6 +37,10 @@ class SlotSource:
         """Fixed values stay what they are."""
         return self.definition.corruption is not None and self.definition.corruption.kind != "set"
 
+    def numbers(self, n: int, *, seed: int) -> range:
+        """Counted from 0."""
+        return range(n)
+
     def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
         """The pair of one number."""
         order = pick_order(seed, len(self.templates), "templates")

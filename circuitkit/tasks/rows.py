@@ -18,7 +18,7 @@ _OPTIONAL = ("corrupted", "template", "labels", "corrupted_labels")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowSource:
-    """Written pairs, in a random order that the seed decides.
+    """Written pairs. A part of them is a random one that the seed decides; the order stays that of the file.
 
     Attributes:
         rows: All pairs, in the order of the file.
@@ -36,9 +36,13 @@ class RowSource:
         """The corrupted prompts are written down too."""
         return False
 
+    def numbers(self, n: int, *, seed: int) -> Sequence[int]:
+        """Rows for n prompts: all, or a random part, which for a smaller n is contained in that for a larger one."""
+        return sorted(pick_order(seed, len(self.rows), "rows")[:n])
+
     def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
-        """The pair of one number."""
-        return self.rows[pick_order(seed, len(self.rows), "rows")[index]]
+        """The pair of one row of the file."""
+        return self.rows[index]
 
 
 def read_objects(data: bytes, *, name: str) -> list[tuple[str, Fields]]:

@@ -55,6 +55,10 @@ class TableSource:
         """Another row can be drawn."""
         return self.definition.corruption is not None
 
+    def numbers(self, n: int, *, seed: int) -> range:
+        """Counted from 0, in the random order of the rows that the seed decides."""
+        return range(min(n, self.size))
+
     def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
         """The pair of one number."""
         place = pick_order(seed, self.size, "rows")[index]

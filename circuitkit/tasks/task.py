@@ -1,6 +1,6 @@
 """A task: a numbered, seeded supply of prompt pairs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +20,10 @@ class PairSource(Protocol):
     @property
     def size(self) -> int | None:
         """How many different prompts there are; None where they are drawn without end."""
+        ...
+
+    def numbers(self, n: int, *, seed: int) -> Sequence[int]:
+        """Which pairs make up n prompts; fewer where there are fewer."""
         ...
 
     def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
@@ -65,8 +69,8 @@ class Task:
     ) -> list[PromptPair]:
         """The first n prompt pairs.
 
-        Prompt i depends on (seed, i) only, so the pairs for a smaller n are the beginning of those for a larger
-        one. A finite task gives all that it has where n is more.
+        Prompt i depends on (seed, i) only, so the pairs for a smaller n are among those for a larger one, and its
+        beginning where they are drawn. A finite task gives all that it has where n is more.
 
         Args:
             n: How many.
@@ -81,8 +85,7 @@ class Task:
         """
         if n < 1:
             raise TaskError(f"{n} prompts were asked for; wanted at least 1. Raise the number of prompts.")
-        size = self.source.size
-        return [self._fitting(i, seed, fits, alike) for i in range(n if size is None else min(n, size))]
+        return [self._fitting(i, seed, fits, alike) for i in self.source.numbers(n, seed=seed)]
 
     def _fitting(
         self, index: int, seed: int, fits: Callable[[PromptPair], bool] | None, alike: Alike | None

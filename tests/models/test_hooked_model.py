@@ -94,26 +94,29 @@ def test_heads_add_up_to_the_attention_output(tiny_model, seed):
 
 
 def test_family_rebuilds_the_forward_from_its_parts(tiny_model):
-    """Skipping the attention, the norm before it, and the head must be what the raw forward does there."""
+    """Norms, attention, MLP and head, called one by one, must give what the raw forward gives."""
     family, raw = tiny_model.family, tiny_model.raw
     ids, mask = raw_hooks.padded_batch(tiny_model.info.vocab_size)
     wanted = raw_hooks.read(raw, ids, mask)
-    read = []
     for layer, block in enumerate(family.blocks(raw)):
-        attention = family.attention(block)
-        handle = attention.register_forward_pre_hook(
-            lambda _m, args, kwargs: read.append(args[0] if args else kwargs["hidden_states"]),
+        calls = []
+        handle = family.attention(block).register_forward_hook(
+            lambda _m, args, kwargs, out, calls=calls: calls.append((args[0] if args else kwargs["hidden_states"], out[0])),
             with_kwargs=True,
         )
-        z = wanted["z"][layer]
-        attention.forward = lambda *_a, attention=attention, z=z, **_k: family.attention_from_z(attention, z)
         try:
-            logits = raw(input_ids=ids, attention_mask=mask.long()).logits
+            raw(input_ids=ids, attention_mask=mask.long())
         finally:
-            del attention.forward
             handle.remove()
-        torch.testing.assert_close(logits, wanted["logits"][0], **EXACT)
-        torch.testing.assert_close(read[-1], family.attention_norm(block, wanted["resid_pre"][layer]), **EXACT)
+        read, attended = calls[0]
+        x = wanted["resid_pre"][layer]
+        torch.testing.assert_close(read, family.attention_norm(block, x), **EXACT)
+        attn_out = family.attention_to_out(block, attended)
+        torch.testing.assert_close(attn_out, wanted["attn_out"][layer], **EXACT)
+        mid = family.mid(block, x, attn_out)
+        mlp_out = family.mlp_out(block, mid)
+        torch.testing.assert_close(mlp_out, wanted["mlp_out"][layer], **EXACT)
+        torch.testing.assert_close(family.close(block, mid, mlp_out), wanted["resid_post"][layer], **EXACT)
     rows = torch.arange(len(ids))
     resid = wanted["resid_post"][-1][rows, 2]
     torch.testing.assert_close(family.unembed(raw, resid), wanted["logits"][0][rows, 2], **EXACT)

@@ -64,13 +64,15 @@ def test_written_prompts(tmp_path, monkeypatch) -> None:
     assert load_task(str(path)).sha256 == task.sha256
 
 
-def test_rows_come_in_an_order_of_the_seed(tmp_path) -> None:
+def test_rows_keep_the_order_of_the_file(tmp_path) -> None:
     rows = [{**GOOD, "clean": f"Then {i} went to"} for i in range(50)]
     task = load_task(write(tmp_path / "mine.jsonl", *rows))
-    orders = [[pair.clean for pair in task.pairs(50, seed=seed)] for seed in (0, 0, 1)]
-    assert orders[0] == orders[1] != orders[2]
-    assert sorted(orders[0]) == sorted(orders[2]) == sorted(row["clean"] for row in rows)
-    assert [pair.clean for pair in task.pairs(10)] == orders[0][:10]
+    file_order = [row["clean"] for row in rows]
+    assert [pair.clean for pair in task.pairs(50)] == [pair.clean for pair in task.pairs(99, seed=1)] == file_order
+    some = [[pair.clean for pair in task.pairs(n, seed=seed)] for n, seed in ((10, 0), (20, 0), (10, 1))]
+    assert all(part == [clean for clean in file_order if clean in part] for part in some)
+    assert set(some[0]) < set(some[1])
+    assert some[0] not in (some[2], file_order[:10])
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,6 @@ class BertFamily(Family):
     forward_kwargs: ClassVar = {}
     harmless_extras = r"(bert\.)?(pooler\..*|embeddings\.position_ids)|cls\.seq_relationship\..*"
 
-    def attention_from_z(
-        self, attention: nn.Module, z: Float[Tensor, "row pos head_width"]
-    ) -> tuple[Float[Tensor, "row pos width"], None]:
-        """`BertSelfAttention` returns z; the projection follows outside it."""
-        return z, None
-
     def attention_to_out(
         self, block: nn.Module, output: Float[Tensor, "row pos width"]
     ) -> Float[Tensor, "row pos d_model"]:
