@@ -16,5 +16,5 @@ def models(
         typer.echo(card(name))
         return
     for each in EMBEDDED:
-        typer.echo(f"{each:16}{card(each).splitlines()[0].lstrip('# ')}")
+        typer.echo(f"{each:16}{card(each).splitlines()[0].partition(': ')[2]}")
     typer.echo(describe_supported())

@@ -1,9 +1,7 @@
 """The small trained models that ship inside the package."""
 
 import difflib
-import json
 from pathlib import Path
-from typing import Any
 
 from circuitkit.core.errors import ModelError
 
@@ -32,13 +30,13 @@ def embedded_path(name: str) -> Path:
     return folder
 
 
-def card(name: str) -> dict[str, Any]:
-    """The model card: what the model was trained on, what it can do, and how it was made.
+def card(name: str) -> str:
+    """The model card (Markdown): what the model was trained on, what it can do, and how it was made.
 
     Raises:
         ModelError: As `embedded_path`.
     """
-    return json.loads((embedded_path(name) / "card.json").read_text(encoding="utf-8"))
+    return (embedded_path(name) / "card.md").read_text(encoding="utf-8")
 
 
 def nearest(name: str) -> str:

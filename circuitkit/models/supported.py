@@ -12,3 +12,10 @@ FAMILIES: dict[str, Family] = {
     "DistilBertForMaskedLM": DistilBertFamily(),
     "LlamaForCausalLM": LlamaFamily(),
 }
+
+
+def describe_supported() -> str:
+    """One line for people: what else than the embedded models can be loaded."""
+    return (
+        f"Also: a hub id, a directory or a .gguf file of {', '.join(FAMILIES)} (Minitron and SmolLM2 are Llama-type)."
+    )
