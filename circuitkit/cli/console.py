@@ -1,6 +1,6 @@
 """Standard error for people: notices, progress with a remaining time, tables. Standard output stays clean."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 
@@ -22,7 +22,7 @@ def notice(text: str) -> None:
 
 
 @contextmanager
-def progress_bars() -> Iterator[ProgressCallback]:
+def progress_bars() -> Generator[ProgressCallback]:
     """Draw one bar a stage while the block runs; quiet where standard error is no terminal."""
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -88,7 +88,7 @@ class Influence:
     def table(self) -> dict[str, dict[str, Any]]:
         """Drop (logits), influence and their 95% intervals, by component name."""
         weights, values, drops = self.weights(), self.values, self.drops.double()
-        rows = {
+        rows: dict[str, dict[str, Any]] = {
             str(c): {
                 "drop": drops[i].mean().item(),
                 "influence": values[i].item(),

@@ -12,6 +12,7 @@ from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.rows import shards, take
+from circuitkit.models.capture import Point
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch
 
@@ -83,7 +84,10 @@ def _means(model: HookedModel, batch: PromptBatch, ablation: Ablation, progress:
     group = batch.group if batch.positional else torch.zeros_like(batch.group)
     n_groups, width = int(group.max()) + 1, block.ids.shape[1] if batch.positional else 1
     layers, info = range(model.info.n_layers), model.info
-    shape = {"z": (n_groups, width, info.n_heads, info.d_head), "mlp_out": (n_groups, width, info.d_model)}
+    shape: dict[Point, tuple[int, ...]] = {
+        "z": (n_groups, width, info.n_heads, info.d_head),
+        "mlp_out": (n_groups, width, info.d_model),
+    }
     sums = {p: {n: torch.zeros(s, device=model.device) for n in layers} for p, s in shape.items()}
     counts = torch.zeros(n_groups, width, device=model.device)
     done, total = 0, len(batch.pairs)

@@ -63,7 +63,9 @@ def clean_logit_diff(model: HookedModel, batch: PromptBatch, *, batch_size: int 
     return out
 
 
-def gather_positions(x: Float[Tensor, "#row pos *rest"], positions: Int[Tensor, " row"]) -> Float[Tensor, "#row 1 *rest"]:
+def gather_positions(
+    x: Float[Tensor, "#row pos *rest"], positions: Int[Tensor, " row"]
+) -> Float[Tensor, "#row 1 *rest"]:
     """Keep one position of every row; a single shared position is kept as it is."""
     if x.shape[1] == 1:
         return x

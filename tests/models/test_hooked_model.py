@@ -101,7 +101,7 @@ def test_family_rebuilds_the_forward_from_its_parts(tiny_model):
     for layer, block in enumerate(family.blocks(raw)):
         calls = []
         handle = family.attention(block).register_forward_hook(
-            lambda _m, args, kwargs, out, calls=calls: calls.append((args[0] if args else kwargs["hidden_states"], out[0])),
+            lambda _m, args, kwargs, out, to=calls: to.append((args[0] if args else kwargs["hidden_states"], out[0])),
             with_kwargs=True,
         )
         try:
