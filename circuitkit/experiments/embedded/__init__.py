@@ -1,0 +1,1 @@
+"""The recipe of the six embedded models: corpus, tokenizers, teachers, students, evaluation, files."""

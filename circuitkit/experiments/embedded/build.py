@@ -1,0 +1,44 @@
+"""Train one pair, write both models, measure what was written, and write figures and cards."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from circuitkit.experiments.embedded.architectures import Pair
+from circuitkit.experiments.embedded.card import Sets, figures_table, write_card
+from circuitkit.experiments.embedded.evaluate import measure_all
+from circuitkit.experiments.embedded.export import save_evaluation, save_inheritance, save_model
+from circuitkit.experiments.embedded.recipe import Recipe, corpus_of, embedded_tasks, train_pair
+from circuitkit.models.loading import load_model
+
+N_PROMPTS = 384
+
+
+def build_pair(pair: Pair, recipe: Recipe, out: Path) -> dict[str, str]:
+    """Make and write a teacher and its student on one thread; the table of figures of each is returned.
+
+    One thread a pair, so that the weights do not depend on how many cores there are.
+    """
+    torch.set_num_threads(1)
+    tasks = embedded_tasks()
+    held_out, corpus = corpus_of(tasks, recipe)
+    trained = train_pair(pair, tasks, corpus, recipe)
+    save_model(out / pair.teacher, trained.teacher, trained.tokenizer)
+    save_model(out / pair.student, trained.student, trained.tokenizer)
+    save_inheritance(out / pair.student, pair.teacher, pair.layers)
+
+    def measured(folder: Path) -> Sets:
+        return measure_all(load_model(folder), tasks, held_out, n_prompts=N_PROMPTS)
+
+    with TemporaryDirectory() as folder:
+        save_model(Path(folder), trained.initial, trained.tokenizer)
+        initial = measured(Path(folder))
+    tables: dict[str, str] = {}
+    for name, model, before in ((pair.teacher, trained.teacher, None), (pair.student, trained.student, initial)):
+        figures = measured(out / name)
+        save_evaluation(out / name, figures, before)
+        card = write_card(name, model, pair=pair, recipe=recipe, held_out=held_out, figures=figures, initial=before)
+        (out / name / "card.md").write_text(card, encoding="utf-8")
+        tables[name] = figures_table(figures, before)
+    return tables
