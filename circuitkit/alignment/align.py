@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from circuitkit.alignment.comparison import Comparison
+from circuitkit.alignment.control import InitialisedControl, initialised_control
 from circuitkit.alignment.examples import pick_examples
 from circuitkit.alignment.inheritance import Inheritance, trace_inheritance
 from circuitkit.alignment.matching import Direction, Matching, MatchingMethod
@@ -17,9 +18,10 @@ from circuitkit.alignment.scores import score_matching
 from circuitkit.alignment.settings import AlignSettings, BatchSize, NullOption
 from circuitkit.alignment.similarity.measure import choose_methods
 from circuitkit.alignment.similarity.types import SimilarityOption
-from circuitkit.core.errors import OptionError
+from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
+from circuitkit.discovery.influence import Influence
 from circuitkit.discovery.normalize import Normalize, Sign
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.models.hooked_model import HookedModel
@@ -42,6 +44,7 @@ def align(
     top_k: int | None = None,
     bootstrap: int = 1000,
     null: NullOption | str = "shuffle",
+    controls: bool = True,
     seed: int = 0,
     batch_size: BatchSize = "auto",
     resume: Path | None = None,
@@ -68,6 +71,8 @@ def align(
         top_k: Restrict both models to so many of their most influential components; None means all.
         bootstrap: Draws for the intervals, over prompts, with similarities and matches held fixed; 0 for none.
         null: `shuffle`, `random-student` (five further sweeps), `both` or `none`.
+        controls: Also measure the student before distillation, where it is known which of the teacher's layers
+            it was initialised from (one further sweep of the student).
         seed: Seed of prompts, bootstrap, permutations and random students.
         batch_size: Rows run at a time.
         resume: Folder in which finished shards of the sweeps are kept and looked for.
@@ -90,6 +95,7 @@ def align(
         top_k=top_k,
         bootstrap=bootstrap,
         null=null,
+        controls=controls,
         seed=seed,
     )
     choose_methods(settings.similarity, teacher.info, student.info)  # refuse what is undefined before the long sweeps
@@ -132,20 +138,34 @@ def _run(job: Comparison, student_model: HookedModel, made_with: Mapping[str, An
         settings=settings,
         random_student=job.random_students(teacher, student_model, observed),
     )
+    control, unknown = _control(job, teacher, student_model)
     return AlignmentResult(
         teacher=teacher,
         student=student,
         similarity=similarity,
         matching=matching,
         scores=scores,
+        control=control,
         robustness=measure_robustness(teacher, student, weights=teacher.weights()),
         inheritance=_inheritance(models, matching),
         examples=pick_examples(models, job.batches, (teacher, student), matching),
         task=describe_task(job.batches[0]),
         settings=settings.to_dict(),
         made_with=made_with,
-        warnings=collect_warnings(teacher, student, similarity, scores),
+        warnings=(*collect_warnings(teacher, student, similarity, scores, control), *unknown),
     )
+
+
+def _control(
+    job: Comparison, teacher: Influence, student: HookedModel
+) -> tuple[InitialisedControl | None, tuple[str, ...]]:
+    """The student before distillation, or why it could not be measured although its origin is stated."""
+    if not job.settings.controls or student.inheritance is None:
+        return None, ()
+    try:
+        return initialised_control(job, teacher, student), ()
+    except (ModelError, OptionError) as error:
+        return None, (f"The student before distillation was not measured: {error}",)
 
 
 def _inheritance(models: tuple[HookedModel, HookedModel], matching: Matching) -> Inheritance | None:

@@ -1,7 +1,6 @@
 """Covariances of activations that are seen a few prompts at a time."""
 
 import torch
-from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,6 +23,9 @@ class CovarianceSum:
         self.sum_b = torch.zeros(n, width_b, dtype=torch.float64, device=device)
         self.products = torch.zeros(n, width_a, width_b, dtype=torch.float64, device=device)
 
+    def __len__(self) -> int:
+        return len(self.products)
+
     def add(self, a: Float[Tensor, "pair unit width_a"], b: Float[Tensor, "pair unit width_b"]) -> None:
         """Take in the same units of both sides."""
         self.count += a.shape[1]
@@ -31,11 +33,16 @@ class CovarianceSum:
         self.sum_b += b.sum(1)
         self.products.baddbmm_(a.mT, b)
 
-    def covariance(self) -> Float[Tensor, "pair width_a width_b"]:
+    def covariance(self, pair: int, rows: slice = slice(None)) -> Float[Tensor, "some_a width_b"]:
         """Mean product of the deviations from the mean, over all units seen (divided by their number).
 
         What is no more than rounding beside the products of the means is 0: constant outputs have none.
+        Asking for some rows only keeps copies of wide matrices small.
+
+        Args:
+            pair: Which pair of components.
+            rows: Which parts of the first of them.
         """
-        means = einsum(self.sum_a, self.sum_b, "pair a, pair b -> pair a b") / self.count**2
-        covariance = self.products / self.count - means
+        means = torch.outer(self.sum_a[pair, rows] / self.count, self.sum_b[pair] / self.count)
+        covariance = self.products[pair, rows] / self.count - means
         return covariance.where(covariance.abs() > ROUNDING * means.abs(), 0.0)

@@ -1,5 +1,6 @@
 """What a reader must see beside the numbers of an alignment."""
 
+from circuitkit.alignment.control import InitialisedControl
 from circuitkit.alignment.scores import AlignmentScores
 from circuitkit.alignment.similarity.types import Similarity
 from circuitkit.discovery.influence import Influence
@@ -8,12 +9,17 @@ CHANCE = 0.05
 
 
 def collect_warnings(
-    teacher: Influence, student: Influence, similarity: Similarity, scores: AlignmentScores
+    teacher: Influence,
+    student: Influence,
+    similarity: Similarity,
+    scores: AlignmentScores,
+    control: InitialisedControl | None,
 ) -> tuple[str, ...]:
     """Plain sentences, the gravest first."""
     return (
         *_about_models(teacher, student),
         *_about_scores(scores),
+        *([control.notice(scores.score)] if control else []),
         *_about_prompts(teacher, student),
         *similarity.notices,
     )

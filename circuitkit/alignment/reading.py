@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circuitkit.alignment.control import InitialisedControl
 from circuitkit.alignment.examples import Example
 from circuitkit.alignment.inheritance import Inheritance
 from circuitkit.alignment.matching import Matching
@@ -49,6 +50,7 @@ def _fields(result: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, 
         ),
         "matching": _matching(result, teacher.components, student.components),
         "scores": AlignmentScores.from_dict(result["alignment"]),
+        "control": _control(result["controls"]["initialised_only"]),
         "robustness": Robustness.from_dict(result["robustness"]),
         "inheritance": _inheritance(result["inheritance"]),
         "examples": tuple(
@@ -91,6 +93,10 @@ def _matching(result: dict[str, Any], teacher: Sequence[Component], student: Seq
         unmatched_teacher=tuple(number[0][name] for name in left["teacher"]),
         unmatched_student=tuple(number[1][name] for name in left["student"]),
     )
+
+
+def _control(record: dict[str, Any] | None) -> InitialisedControl | None:
+    return None if record is None else InitialisedControl.from_dict(record)
 
 
 def _inheritance(record: dict[str, Any] | None) -> Inheritance | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from circuitkit.alignment.control import InitialisedControl
 from circuitkit.alignment.examples import Example
 from circuitkit.alignment.inheritance import Inheritance
 from circuitkit.alignment.matching import Matching
@@ -32,6 +33,7 @@ class AlignmentResult:
         similarity: Similarities of all components.
         matching: The matched pairs.
         scores: Alignment A with its interval and nulls.
+        control: The student before distillation; None if its origin is unknown or controls are off.
         robustness: What single ablations cost either model.
         inheritance: How far the matches repeat the layers that the student started from; None if unknown.
         examples: Attention of matched heads on a few prompts.
@@ -46,6 +48,7 @@ class AlignmentResult:
     similarity: Similarity
     matching: Matching
     scores: AlignmentScores
+    control: InitialisedControl | None
     robustness: Robustness
     inheritance: Inheritance | None
     examples: tuple[Example, ...]
@@ -94,6 +97,7 @@ class AlignmentResult:
                 for name, b in baselines.items()
             },
             "alignment": self.scores.to_dict(),
+            "controls": {"initialised_only": None if self.control is None else self.control.to_dict()},
             "robustness": self.robustness.to_dict(),
             "inheritance": None if self.inheritance is None else self.inheritance.to_dict(),
             "warnings": list(self.warnings),

@@ -28,6 +28,7 @@ class AlignSettings:
         top_k: How many of each model's most influential components take part; None means all.
         bootstrap: Draws behind the intervals; 0 for none.
         null: The nulls that stand beside the score.
+        controls: Whether the student before distillation is measured where its origin is known.
         seed: Seed of prompts, bootstrap, permutations and random students.
     """
 
@@ -41,6 +42,7 @@ class AlignSettings:
     top_k: int | None
     bootstrap: int
     null: NullOption
+    controls: bool
     seed: int
 
     @classmethod
@@ -57,6 +59,7 @@ class AlignSettings:
         top_k: int | None,
         bootstrap: int,
         null: str,
+        controls: bool,
         seed: int,
     ) -> "AlignSettings":
         """Check every option.
@@ -75,6 +78,7 @@ class AlignSettings:
             top_k=None if top_k is None else _at_least("Top-k", top_k, 1),
             bootstrap=_at_least("Number of bootstrap draws", bootstrap, 0),
             null=_one_of("Null", null, NullOption),
+            controls=controls,
             seed=seed,
         )
 

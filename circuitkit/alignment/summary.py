@@ -123,7 +123,7 @@ def summarise(
                 covariances.add(outputs, outputs)
             done += len(rows)
             progress(stage, done, total)
-        axes += [leading_eigenvectors(each) for each in covariances.covariance().cpu()]
+        axes += [leading_eigenvectors(covariances.covariance(i).cpu()) for i in range(len(covariances))]
     return ActivationSummary(
         slot_weight=slot_counts / len(batch.pairs),
         row_weight=row_counts / len(batch.pairs),

@@ -129,7 +129,7 @@ def _own_square(
         x = side.features(rows, layers)
         total.add(x, x)
     advance(1)
-    return reduce(total.covariance().square(), "component a b -> component", "sum").cpu()
+    return torch.stack([total.covariance(i).square().sum() for i in range(len(total))]).cpu()
 
 
 def _cross_square(
@@ -145,5 +145,8 @@ def _cross_square(
             for side, chosen in zip(sides, layers, strict=True)
         )
         total.add(x, y.to(t.device))
-    covariance = rearrange(total.covariance(), "1 (t a) (s b) -> t s a b", t=n_t, s=n_s)
-    return reduce(covariance.square(), "t s a b -> t s", "sum").cpu()
+    out: list[Tensor] = []
+    for i in range(n_t):
+        one = total.covariance(0, slice(i * t.width, (i + 1) * t.width))
+        out.append(reduce(one.square(), "a (s b) -> s", "sum", s=n_s))
+    return torch.stack(out).cpu()
