@@ -45,6 +45,9 @@ def align(
         Literal["shuffle", "random-student", "both", "none"],
         typer.Option("--null", help="What the score is held against."),
     ] = "shuffle",
+    controls: Annotated[
+        bool, typer.Option(help="Also score the student before distillation, where its origin is known.")
+    ] = True,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -90,6 +93,7 @@ def align(
                         top_k=top_k,
                         bootstrap=bootstrap,
                         null=null,
+                        controls=controls,
                         seed=seed,
                         batch_size=rows_at_a_time,
                         resume=partial_folder(out),

@@ -71,6 +71,8 @@ def _figures(result: AlignmentResult) -> Table:
         rows.append(("null: influences shuffled", f"{scores.shuffle.mean:.3f} (p = {scores.shuffle.p:.3g})"))
     if scores.random_student is not None:
         rows.append(("null: random students", f"{scores.random_student.mean:.3f} (p = {scores.random_student.p:.3g})"))
+    if result.control is not None:
+        rows.append(("student before distillation", f"{result.control.score:.3f}"))
     rows += [
         ("teacher logit difference", _baseline(result.teacher.baseline)),
         ("student logit difference", _baseline(result.student.baseline)),
