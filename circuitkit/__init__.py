@@ -3,6 +3,7 @@
 The names below are imported on first use, so that `import circuitkit` and the command line stay fast.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +42,22 @@ _HOMES = {
     "Task": "circuitkit.tasks.task",
 }
 
-__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is stated above, under TYPE_CHECKING
     if name not in _HOMES:
         raise AttributeError(f"module 'circuitkit' has no attribute {name!r}")
+    _show_results_in_notebooks()
     return getattr(import_module(_HOMES[name]), name)
+
+
+def _show_results_in_notebooks() -> None:
+    """Tell a running notebook how results look; the drawing itself is imported when one is shown."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None:
+        import_module("circuitkit.reports.jupyter").enable(shell)
 
 
 def __dir__() -> list[str]:

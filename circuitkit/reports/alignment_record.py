@@ -53,6 +53,19 @@ class Score(Record):
     circuit_ci95: Interval | None = None
 
 
+class InitialisedOnly(Record):
+    """The student before distillation: layers copied, nothing learned."""
+
+    score: float
+    logit_diff: Estimate
+
+
+class Controls(Record):
+    """Controls that were measured."""
+
+    initialised_only: InitialisedOnly | None = None
+
+
 class Retention(Record):
     """How much of a model's logit difference single ablations take away, in percent points."""
 
@@ -125,6 +138,7 @@ class AlignmentRecord(Record):
     pairs: tuple[Pair, ...] = Field(min_length=1)
     alignment: Score
     robustness: Robustness
+    controls: Controls = Controls()
     warnings: tuple[str, ...] = ()
     inheritance: Inheritance | None = None
     unmatched: Unmatched = Unmatched()

@@ -19,6 +19,7 @@ class NumberLine:
         shuffle_span: One standard deviation to either side of it.
         randoms: Scores of the random students.
         random_mean: Their mean, or None.
+        initial: Score of the student before distillation, or None.
         ticks: Positions and labels of the axis.
         label: The drawing in words.
     """
@@ -29,12 +30,18 @@ class NumberLine:
     shuffle_span: tuple[float, float] | None
     randoms: tuple[float, ...]
     random_mean: float | None
+    initial: float | None
     ticks: tuple[tuple[float, str], ...]
     label: str
 
 
-def number_line(score: Score) -> NumberLine:
-    """Lay out one score."""
+def number_line(score: Score, *, initial: float | None = None) -> NumberLine:
+    """Lay out one score.
+
+    Args:
+        score: The score and its nulls.
+        initial: Score of the student before distillation, if it was measured.
+    """
     shuffle = score.null.shuffle if score.null else None
     random = score.null.random_student if score.null else None
     values = [
@@ -42,6 +49,7 @@ def number_line(score: Score) -> NumberLine:
         *(score.ci95 or ()),
         *([shuffle.mean - shuffle.sd] if shuffle else []),
         *(random.scores if random else ()),
+        *([] if initial is None else [initial]),
     ]
     low = 0.0 if min(values) >= 0 else -1.0
 
@@ -56,15 +64,18 @@ def number_line(score: Score) -> NumberLine:
         shuffle_span=(at(shuffle.mean - shuffle.sd), at(shuffle.mean + shuffle.sd)) if shuffle else None,
         randoms=tuple(at(value) for value in random.scores) if random else (),
         random_mean=at(random.mean) if random else None,
+        initial=None if initial is None else at(initial),
         ticks=tuple((at(step), fixed(step, 2 if step % 0.5 else 1).removesuffix(".0")) for step in steps),
-        label=_describe(score),
+        label=_describe(score, initial),
     )
 
 
-def _describe(score: Score) -> str:
+def _describe(score: Score, initial: float | None) -> str:
     parts = [f"Alignment A {with_interval(score.score, score.ci95)} on a line that ends at 1"]
     if score.null and score.null.shuffle:
         parts.append(f"shuffled influences {fixed(score.null.shuffle.mean)}")
     if score.null and score.null.random_student:
         parts.append(f"random students {fixed(score.null.random_student.mean)} on average")
+    if initial is not None:
+        parts.append(f"the student before distillation {fixed(initial)}")
     return "; ".join(parts) + "."

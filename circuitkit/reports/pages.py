@@ -54,11 +54,12 @@ def alignment_section(record: AlignmentRecord, *, prefix: str) -> tuple[Context,
         influence_map(f"{prefix}teacher-map", "teacher", record.influence.teacher, top=top),
         influence_map(f"{prefix}student-map", "student", record.influence.student, top=top),
     )
+    before = record.controls.initialised_only
     context: Context = {
         "record": record,
         "verdict": alignment_verdict(record),
         "keys": key_figures(record),
-        "line": number_line(record.alignment),
+        "line": number_line(record.alignment, initial=None if before is None else before.score),
         "top": top,
         "maps": maps,
         "wiring": wiring(record),

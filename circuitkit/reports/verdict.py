@@ -59,7 +59,7 @@ def alignment_verdict(record: AlignmentRecord) -> Verdict:
     """Headline and supporting sentences for one alignment result."""
     return Verdict(
         headline=_headline(record),
-        support=(_ability(record), _score(record.alignment), *_null(record.alignment)),
+        support=(_ability(record), _score(record.alignment), *_null(record.alignment), *_before(record)),
         caution=CAUTION,
     )
 
@@ -79,6 +79,9 @@ def _headline(record: AlignmentRecord) -> str:
             "shared mechanism."
         )
     beside = _against_null(record.alignment)
+    before = record.controls.initialised_only
+    if before is not None and before.score >= record.alignment.score:
+        beside = f", and no less before it was distilled ({fixed(before.score)})"
     return f"On {task}, {student} scores {score} of 1 in alignment with {teacher}{beside}."
 
 
@@ -117,6 +120,21 @@ def _score(score: Score) -> str:
     if score.circuit_alignment is None:
         return f"{text}."
     return f"{text}; weighted by the teacher's influence it is {fixed(score.circuit_alignment, 3)}."
+
+
+def _before(record: AlignmentRecord) -> tuple[str, ...]:
+    before = record.controls.initialised_only
+    if before is None:
+        return ()
+    reading = (
+        "the score is explained by what was copied and says nothing about distillation"
+        if before.score >= record.alignment.score
+        else "only the part above it can be owed to distillation"
+    )
+    return (
+        f"Before distillation, with the teacher's layers copied and nothing learned, the student scores "
+        f"{fixed(before.score, 3)} at a logit difference of {fixed(before.logit_diff.mean)}: {reading}.",
+    )
 
 
 def _null(score: Score) -> tuple[str, ...]:

@@ -99,6 +99,7 @@ def settings(**changes) -> AlignSettings:
         "top_k": None,
         "bootstrap": 0,
         "null": "none",
+        "controls": False,
         "seed": 0,
     }
     return AlignSettings(**(plain | changes))

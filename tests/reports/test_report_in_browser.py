@@ -14,12 +14,18 @@ from circuitkit.reports.html import report
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --enable-logging=stderr --v=0 --virtual-time-budget=8000"
+    "--disable-component-update --disable-sync --enable-logging=stderr --v=0 --virtual-time-budget=120000"
 ).split()
-# Uses the page as a reader would and writes down what it finds.
+# Waits until everything is drawn (a busy machine takes longer), uses the page as a reader would, and writes down
+# what it finds.
 READER = """
 <script>
-setTimeout(() => {
+let tries = 0;
+const drawn = () => !document.querySelector(".fallback") && [...document.querySelectorAll(".plot")].every((p) => p.querySelector("svg.main-svg"))
+  && (!document.querySelector(".sheet") || document.querySelectorAll(".sheet canvas").length >= 4);
+const waiting = setInterval(() => {
+  if (!drawn() && ++tries < 400) return;
+  clearInterval(waiting);
   const column = (n) => [...document.querySelectorAll("#pairs tbody tr")].map((r) => r.cells[n].textContent.trim());
   const seen = { plots: [...document.querySelectorAll(".plot")].map((p) => [p.id, !!p.querySelector("svg.main-svg")]) };
   seen.fallbacks = document.querySelectorAll(".fallback").length;
@@ -37,7 +43,7 @@ setTimeout(() => {
   }
   seen.requests = performance.getEntriesByType("resource").map((e) => e.name);
   document.documentElement.dataset.seen = btoa(JSON.stringify(seen));
-}, 5000);
+}, 250);
 </script>
 """
 
