@@ -21,7 +21,8 @@ FLAGS = (
 READER = """
 <script>
 let tries = 0;
-const drawn = () => !document.querySelector(".fallback") && [...document.querySelectorAll(".plot")].every((p) => p.querySelector("svg.main-svg"))
+const drawn = () => !document.querySelector(".fallback")
+  && [...document.querySelectorAll(".plot")].every((p) => p.querySelector("svg.main-svg"))
   && (!document.querySelector(".sheet") || document.querySelectorAll(".sheet canvas").length >= 4);
 const waiting = setInterval(() => {
   if (!drawn() && ++tries < 400) return;
