@@ -254,5 +254,6 @@ def test_inherited_copies_are_found(pair, task):
     assert all(p["teacher"] == p["student"] and p["similarity"] == pytest.approx(1) for p in first)
     assert found.inheritance is not None
     assert found.inheritance.share >= 0.5
+    assert found.control.score == pytest.approx(found.score, abs=1e-6)
     student.inheritance = {0: 0, 1: 7}
     assert align(teacher, student, task, n_prompts=4, bootstrap=0).inheritance is None
