@@ -21,12 +21,13 @@ _SHIPPED = Path(circuitkit.models.__file__).parent / "weights"
 def main(
     out: Annotated[Path, typer.Argument(help="Where to write the six directories.")] = _SHIPPED,
     only: Annotated[str | None, typer.Option(help="Only one pair: gpt2, bert or llama.")] = None,
+    students_only: Annotated[bool, typer.Option(help="Keep the teachers in OUT; distil their students anew.")] = False,
 ) -> None:
     """Train the three teachers, distil the three students, measure all six and write them."""
     chosen = [pair for pair in PAIRS if only in {None, pair.kind}]
     with ProcessPoolExecutor(max_workers=WORKERS, mp_context=get_context("spawn")) as pool:
         begun = time.monotonic()
-        running = {pool.submit(build_pair, pair, Recipe(), out): pair for pair in chosen}
+        running = {pool.submit(build_pair, pair, Recipe(), out, students_only): pair for pair in chosen}
         for done in as_completed(running):
             pair = running[done]
             for name, table in done.result().items():

@@ -45,9 +45,9 @@ class Pair:
 
 # The one that takes longest comes first.
 PAIRS = (
-    Pair(kind="bert", teacher="toy-bert", student="toy-distilbert", layers=(0, 2)),
-    Pair(kind="llama", teacher="toy-llama", student="toy-minitron", layers=(0, 2)),
-    Pair(kind="gpt2", teacher="toy-gpt2", student="toy-distilgpt2", layers=(0, 2)),
+    Pair(kind="bert", teacher="toy-bert", student="toy-distilbert", layers=(0, 3)),
+    Pair(kind="llama", teacher="toy-llama", student="toy-minitron", layers=(0, 3)),
+    Pair(kind="gpt2", teacher="toy-gpt2", student="toy-distilgpt2", layers=(0, 3)),
 )
 
 
@@ -73,6 +73,7 @@ def _gpt2(tokenizer: PreTrainedTokenizerFast, n_layers: int) -> GPT2Config:
         n_embd=WIDTH,
         n_layer=n_layers,
         n_head=HEADS,
+        n_inner=2 * WIDTH,  # with GPT-2's four times, one head and the MLP above it do all of ioi in the first layer
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,

@@ -1,6 +1,7 @@
 """The text that the embedded models learn from: prompts of the six tasks, and filler made of the same words."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -15,6 +16,8 @@ MIX = {
 }  # fmt: skip
 CORRUPTED_SHARE = 0.1
 PREFIXED_SHARE = 0.08
+CROWDED_SHARE = 0.4
+RENAMED_SHARE = 0.25
 _CHUNK = 128
 
 
@@ -35,23 +38,48 @@ def training_corpus(tasks: Mapping[str, Task], held_out: HeldOut, *, n: int, see
     rng = Random(f"corpus/{seed}")
     words = filler_words(tasks)
     filler = filler_texts(words, rng)
-    streams = {name: _prompts(name, task, held_out, filler, rng) for name, task in tasks.items()}
+    known = [word for word in words.everything if word not in held_out.words]
+    streams = {name: _prompts(task, held_out, prefixes=filler, words=known, rng=rng) for name, task in tasks.items()}
     streams["exchange"] = (Example(text=t, answer=a) for t, a in exchanges(words, held_out.words, rng))
     streams["filler"] = (Example(text=text, answer=None) for text in filler)
     kinds = rng.choices(list(MIX), weights=list(MIX.values()), k=n)
     return [next(streams[kind]) for kind in kinds]
 
 
-def _prompts(name: str, task: Task, held_out: HeldOut, prefixes: Iterator[str], rng: Random) -> Iterator[Example]:
+def _prompts(
+    task: Task, held_out: HeldOut, *, prefixes: Iterator[str], words: Sequence[str], rng: Random
+) -> Iterator[Example]:
+    name = task.name
     while True:
         for pair in task.pairs(_CHUNK, seed=rng.randrange(10_000, 1 << 30)):
             if held_out.covers(name, pair) or held_out.mentions(pair.corrupted or ""):
                 continue
             corrupted = name != "simpleqa" and rng.random() < CORRUPTED_SHARE
             example = _corrupted(name, task, pair, rng) if corrupted else Example(text=pair.clean, answer=pair.correct)
+            if name == "ioi" and not corrupted:
+                example = _varied(example, pair, words, rng)
             if rng.random() < PREFIXED_SHARE:
                 example = replace(example, text=f"{next(prefixes)}. {example.text}")
             yield example
+
+
+def _varied(example: Example, pair: PromptPair, words: Sequence[str], rng: Random) -> Example:
+    """Sometimes other words stand for the names, and sometimes names are said before, so that counting fails.
+
+    Without the first a model learns names instead of copying; without the second it counts how often a name was
+    said, in one layer, instead of finding out who acts.
+    """
+    text, answer = example.text, example.answer
+    actors = [pair.correct.strip(), pair.incorrect.strip()]
+    if rng.random() < RENAMED_SHARE:
+        new = rng.sample(words, 2)
+        for old, word in zip(actors, new, strict=True):
+            text = re.sub(rf"\b{old}\b", f"<{word}>", text)
+        text, answer, actors = text.replace("<", "").replace(">", ""), f" {new[0]}", new
+    if rng.random() < CROWDED_SHARE:
+        before = rng.choices([*actors, rng.choice(words)], k=rng.randint(1, 4))
+        text = f"{' and '.join(before)}. {text}"
+    return Example(text=text, answer=answer)
 
 
 def _corrupted(name: str, task: Task, pair: PromptPair, rng: Random) -> Example:

@@ -1,5 +1,6 @@
 """Write the embedded models' directories: half-precision weights, tokenizer, inheritance, figures and card."""
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,16 +16,19 @@ from circuitkit.experiments.embedded.evaluate import Figures
 TaskFigures = Mapping[str, Mapping[str, Figures | None]]
 
 
-def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Write weights rounded to float16, with a configuration that asks to read them as float32.
+def round_to_half(model: PreTrainedModel) -> None:
+    """Round the weights to what float16 can hold, in place; they stay float32."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.to(torch.float16))
 
-    The model itself is rounded too, so that what is measured afterwards is what was written.
-    """
+
+def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Write weights in float16, with a configuration that asks to read them as float32."""
     folder.mkdir(parents=True, exist_ok=True)
-    module = cast(nn.Module, model)  # transformers' own signature of `to` hides torch's
-    module.to(torch.float16)
-    model.save_pretrained(folder)
-    module.to(torch.float32)
+    half = copy.deepcopy(model)
+    cast(nn.Module, half).to(torch.float16)  # transformers' own signature of `to` hides torch's
+    half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # safetensors writes files that only their owner can read
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

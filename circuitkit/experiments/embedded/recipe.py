@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from circuitkit.experiments.embedded.architectures import MAX_LENGTH, TEACHER_LAYERS, Pair, new_model
 from circuitkit.experiments.embedded.corpus import Example, training_corpus
 from circuitkit.experiments.embedded.encoding import encode
+from circuitkit.experiments.embedded.export import round_to_half
 from circuitkit.experiments.embedded.heldout import HeldOut, choose_held_out
 from circuitkit.experiments.embedded.initialisation import initialise_student
 from circuitkit.experiments.embedded.tokenizers import TokenizerKind, build_tokenizer
@@ -36,30 +37,19 @@ class Recipe:
     seed: int = 0
     teachers: Mapping[str, Schedule] = field(
         default_factory=lambda: {
-            "gpt2": Schedule(steps=2200, learning_rate=3e-3),
+            "gpt2": Schedule(steps=3200, learning_rate=3e-3, weight_decay=0.3),
             "bert": Schedule(steps=4000, learning_rate=2e-3),
-            "llama": Schedule(steps=2500, learning_rate=3e-3),
+            "llama": Schedule(steps=2500, learning_rate=3e-3, weight_decay=0.3),
         }
     )
     students: Mapping[str, Schedule] = field(
         default_factory=lambda: {
-            "gpt2": Schedule(steps=400, learning_rate=1e-3),
-            "bert": Schedule(steps=400, learning_rate=1e-3),
-            "llama": Schedule(steps=400, learning_rate=1e-3),
+            "gpt2": Schedule(steps=60, learning_rate=1e-3, warmup=20),
+            "bert": Schedule(steps=60, learning_rate=1e-3, warmup=20),
+            "llama": Schedule(steps=150, learning_rate=1e-3, warmup=20),
         }
     )
     temperature: float = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainedPair:
-    """A teacher, its student, and the student as it was before distillation."""
-
-    pair: Pair
-    tokenizer: PreTrainedTokenizerFast
-    teacher: PreTrainedModel
-    student: PreTrainedModel
-    initial: PreTrainedModel
 
 
 def embedded_tasks() -> dict[str, Task]:
@@ -86,18 +76,42 @@ def make_tokenizer(
     )
 
 
-def train_pair(pair: Pair, tasks: Mapping[str, Task], corpus: Sequence[Example], recipe: Recipe) -> TrainedPair:
-    """Train a teacher on labels; start its student from some of its layers and distil the teacher's logits into it."""
-    tokenizer = make_tokenizer(pair.kind, tasks, corpus)
-    rows = encode(corpus, tokenizer, seed=recipe.seed)
-    pad = pad_id(tokenizer)
+def train_teacher(
+    pair: Pair, tokenizer: PreTrainedTokenizerFast, corpus: Sequence[Example], recipe: Recipe
+) -> PreTrainedModel:
+    """Train a teacher on labels; its weights are rounded to float16, as they are shipped."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         teacher = new_model(pair.teacher, tokenizer, n_layers=TEACHER_LAYERS)
-        initial, student = (new_model(pair.student, tokenizer, n_layers=len(pair.layers)) for _ in range(2))
-        train(teacher, rows, recipe.teachers[pair.kind], pad=pad, seed=recipe.seed)
-        for model in (initial, student):
-            initialise_student(model, teacher, layers=pair.layers)
-        schedule = recipe.students[pair.kind]
-        distil(student, teacher, rows, schedule, temperature=recipe.temperature, pad=pad, seed=recipe.seed + 1)
-    return TrainedPair(pair=pair, tokenizer=tokenizer, teacher=teacher, student=student, initial=initial)
+    rows = encode(corpus, tokenizer, seed=recipe.seed)
+    train(teacher, rows, recipe.teachers[pair.kind], pad=pad_id(tokenizer), seed=recipe.seed)
+    round_to_half(teacher)
+    return teacher
+
+
+def initial_student(pair: Pair, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A student that is some of its teacher's layers and nothing else."""
+    student = new_model(pair.student, tokenizer, n_layers=len(pair.layers))
+    initialise_student(student, teacher, layers=pair.layers)
+    return student
+
+
+def train_student(
+    pair: Pair,
+    teacher: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    corpus: Sequence[Example],
+    recipe: Recipe,
+) -> PreTrainedModel:
+    """Start a student from some of the teacher's layers and distil the teacher's logits into it."""
+    student = initial_student(pair, teacher, tokenizer)
+    distil(
+        student,
+        teacher,
+        encode(corpus, tokenizer, seed=recipe.seed),
+        recipe.students[pair.kind],
+        temperature=recipe.temperature,
+        pad=pad_id(tokenizer),
+        seed=recipe.seed + 1,
+    )
+    return student

@@ -24,6 +24,7 @@ class Schedule:
         steps: Optimiser steps.
         learning_rate: Its peak, reached after `warmup` steps; a cosine takes it to 0.
         warmup: Steps of linear warm-up.
+        weight_decay: Of AdamW. Much of it (.3) makes the causal teachers copy names rather than know them.
         batch_size: Rows a step.
         log_every: Steps over which a reported loss is a mean.
     """
@@ -31,6 +32,7 @@ class Schedule:
     steps: int
     learning_rate: float
     warmup: int = 100
+    weight_decay: float = 0.01
     batch_size: int = 64
     log_every: int = 50
 
@@ -122,7 +124,7 @@ def _arguments(schedule: Schedule, folder: str, *, seed: int) -> TrainingArgumen
         learning_rate=schedule.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=schedule.warmup,
-        weight_decay=0.01,
+        weight_decay=schedule.weight_decay,
         adam_beta2=0.98,
         optim="adamw_torch_fused",
         train_sampling_strategy="sequential",  # `arranged` has drawn the order
