@@ -10,7 +10,7 @@ import typer
 from circuitkit.cli import options
 from circuitkit.cli.console import notice, progress_bars
 from circuitkit.cli.output import check_outputs, default_out, write_json
-from circuitkit.core.errors import OptionError
+from circuitkit.core.errors import CircuitKitError, OptionError
 from circuitkit.core.run_path import drop_partial, partial_folder
 
 if TYPE_CHECKING:
@@ -101,8 +101,12 @@ def align(
                         progress=progress,
                     )
                 )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         notice(f"Interrupted. Finished shards are kept in {partial_folder(out)}; the same command goes on there.")
+        raise typer.Abort from interrupt
+    except CircuitKitError:
+        if results:
+            notice(f"What the tasks before this one took is kept in {partial_folder(out)} and will be found again.")
         raise
     return _deliver(results, out, html, json_to, min_alignment)
 

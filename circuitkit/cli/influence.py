@@ -57,9 +57,9 @@ def influence(
                 command=shlex.join(["circuitkit", *sys.argv[1:]]),
                 progress=progress,
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         notice(f"Interrupted. Finished shards are kept in {partial_folder(out)}; the same command goes on there.")
-        raise
+        raise typer.Abort from interrupt
     result.save(out)
     drop_partial(out)
     write_json(result.to_dict(), json_to)

@@ -54,7 +54,10 @@ def main(args: list[str] | None = None) -> int:
         return _fail(str(error))
     except typer.TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')}. See circuitkit --help.")
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:  # the command has said what is kept
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        typer.echo("circuitkit: interrupted before anything was measured; nothing was written.", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         # the reader of our output went away; what is still buffered has nowhere to go
