@@ -4,7 +4,6 @@ from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable
-@runtime_checkable
 class Progress(Protocol):
     """Called whenever a stage of work advances.
 

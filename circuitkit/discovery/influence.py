@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
 from circuitkit.core.run_directory import ShardStore, save_run
-from circuitkit.core.version import __version__
 from circuitkit.discovery.baseline import Baseline, measure_baseline
 from circuitkit.discovery.normalize import Normalize, Sign, normalize_influence
 from circuitkit.interventions.ablation import Ablation, parse_ablation
@@ -186,10 +186,10 @@ def influence(
     if bootstrap < 0:
         raise OptionError(f"{bootstrap} bootstrap draws were asked for; give 0 for no intervals, or a positive number.")
     batch = task if isinstance(task, PromptBatch) else _batch(model, task, n_prompts, seed, ablation)
-    key = sweep_key(model, batch, ablation, __version__)
+    made_with = provenance(device=str(model.device), dtype=str(model.dtype).removeprefix("torch."), command=command)
+    key = sweep_key(model, batch, ablation, components=model.components, versions=made_with["versions"])
     store = ShardStore(resume, key) if resume else None
     run = sweep(model, batch, ablation=ablation, batch_size=batch_size, store=store, stage=stage, progress=progress)
-    dtype = str(model.dtype).removeprefix("torch.")
     return Influence(
         model=model.info,
         task=describe_task(batch),
@@ -207,9 +207,16 @@ def influence(
             "bootstrap": bootstrap,
             "seed": seed,
         },
-        made_with=provenance(device=str(model.device), dtype=dtype, command=command),
-        notices=batch.notices,
+        made_with=made_with,
+        notices=(*batch.notices, *_about_precision(model)),
     )
+
+
+def _about_precision(model: HookedModel) -> tuple[str, ...]:
+    if model.dtype == torch.float32:
+        return ()
+    dtype = str(model.dtype).removeprefix("torch.")
+    return (f"{model.info.name} ran in {dtype}: drops of a few tenths of a logit may be rounding; --dtype float32.",)
 
 
 def _batch(model: HookedModel, task: Task, n_prompts: int, seed: int, ablation: Ablation) -> PromptBatch:

@@ -35,9 +35,16 @@ Replacement = Callable[[Int[Tensor, " row"], int], Values]
 
 
 def replacement(
-    model: HookedModel, batch: PromptBatch, ablation: Ablation, *, progress: Progress = silent
+    model: HookedModel, batch: PromptBatch, ablation: Ablation, *, rows_at_a_time: int = 64, progress: Progress = silent
 ) -> Replacement:
     """Prepare the replacement values of an ablation; for the mean kinds this runs the prompts once.
+
+    Args:
+        model: The model.
+        batch: Prompts.
+        ablation: What replaces an activation.
+        rows_at_a_time: Prompts run together.
+        progress: Called as prompts are done.
 
     Raises:
         OptionError: The ablation needs corrupted prompts and the task has none.
@@ -51,7 +58,7 @@ def replacement(
         return lambda rows, length: _zeros(model)
     if ablation is Ablation.RESAMPLE:
         return lambda rows, length: _resampled(model, batch, rows)
-    return _means(model, batch, ablation, progress)
+    return _means(model, batch, ablation, rows_at_a_time=rows_at_a_time, progress=progress)
 
 
 def _zeros(model: HookedModel) -> Values:
@@ -78,7 +85,9 @@ def _pooled(value: Float[Tensor, "row pos *rest"], mask: Bool[Tensor, "row pos"]
     return (value * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
 
 
-def _means(model: HookedModel, batch: PromptBatch, ablation: Ablation, progress: Progress) -> Replacement:
+def _means(
+    model: HookedModel, batch: PromptBatch, ablation: Ablation, *, rows_at_a_time: int, progress: Progress
+) -> Replacement:
     block = batch.clean if ablation is Ablation.MEAN else batch.corrupted
     assert block is not None
     group = batch.group if batch.positional else torch.zeros_like(batch.group)
@@ -91,7 +100,7 @@ def _means(model: HookedModel, batch: PromptBatch, ablation: Ablation, progress:
     sums = {p: {n: torch.zeros(s, device=model.device) for n in layers} for p, s in shape.items()}
     counts = torch.zeros(n_groups, width, device=model.device)
     done, total = 0, len(batch.pairs)
-    for rows in shards(batch, 64):
+    for rows in shards(batch, rows_at_a_time):
         taken = take(block, rows, model)
         found, where = model.capture(taken.ids, taken.mask, ("z", "mlp_out")), group[rows].to(model.device)
         counted = taken.mask.float() if batch.positional else taken.mask.float().sum(1, keepdim=True)

@@ -49,8 +49,8 @@ def logit_diff(
 ) -> Float[Tensor, "*unit row"]:
     """Logit of the correct answer minus that of the incorrect one, per prompt (Distilled Circuits, Eq. 3)."""
     row = torch.arange(logits.shape[-2], device=logits.device)
-    wanted = logits[..., row, correct.to(logits.device)]
-    return (wanted - logits[..., row, incorrect.to(logits.device)]).float()
+    wanted = logits[..., row, correct.to(logits.device)].float()
+    return wanted - logits[..., row, incorrect.to(logits.device)].float()
 
 
 def clean_logit_diff(model: HookedModel, batch: PromptBatch, *, batch_size: int = 64) -> Float[Tensor, " prompt"]:

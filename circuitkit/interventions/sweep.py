@@ -1,6 +1,6 @@
 """The exact sweep: every component of a model ablated on every prompt of a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from circuitkit.core.component import Component
 from circuitkit.core.digest import digest
-from circuitkit.core.errors import OptionError
+from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions.ablation import Ablation
@@ -63,7 +63,8 @@ def sweep(
         progress: Called as shards advance; units are block evaluations.
 
     Raises:
-        OptionError: The ablation cannot be done on this task, or the batch size is not positive.
+        OptionError: The ablation cannot be done on this task, the batch size is not positive, or memory is short.
+        ModelError: Logits are not finite.
     """
     components = tuple(components) if components is not None else model.components
     limit = _rows_at_a_time(model, batch_size)
@@ -76,8 +77,15 @@ def sweep(
     for number, rows in enumerate(shards(batch, PROMPTS_PER_SHARD)):
         found = store.load(f"{number:05d}") if store else None
         if found is None:
-            values = values or replacement(model, batch, ablation)
-            found = _shard(model, batch, rows, by_layer, values=values, limit=limit)
+            try:
+                values = values or replacement(model, batch, ablation, rows_at_a_time=min(64, limit))
+                found = _shard(model, batch, rows, by_layer, values=values, limit=limit)
+            except torch.OutOfMemoryError as error:
+                raise OptionError(
+                    f"Out of memory on {model.device} with {model.info.name!r}; give a smaller --batch-size, or "
+                    "--dtype bfloat16, or a device with more memory."
+                ) from error
+            _check_finite(model, found)
             if store:
                 store.save(f"{number:05d}", found)
         clean[rows] = found["clean"]
@@ -87,12 +95,30 @@ def sweep(
     return Sweep(components=components, clean=clean, ablated=ablated)
 
 
-def sweep_key(model: HookedModel, batch: PromptBatch, ablation: Ablation, version: str) -> str:
-    """Digest of everything that a sweep's numbers depend on: the name under which its shards are kept."""
+def sweep_key(
+    model: HookedModel,
+    batch: PromptBatch,
+    ablation: Ablation,
+    *,
+    components: Sequence[Component],
+    versions: Mapping[str, str],
+) -> str:
+    """Digest of everything that a sweep's numbers depend on: the name under which its shards are kept.
+
+    Args:
+        model: The model: its weights, configuration, number format and kind of device count.
+        batch: The prompts.
+        ablation: What replaces an activation.
+        components: The components, in order.
+        versions: Versions of what computes.
+    """
+    config = model.raw.config.to_diff_dict()
     blocks = [batch.clean] if batch.corrupted is None else [batch.clean, batch.corrupted]
     return digest(
         {
-            "version": version,
+            "versions": dict(versions),
+            "config": {name: value for name, value in config.items() if name != "_name_or_path"},
+            "components": [str(c) for c in components],
             "weights": model.info.weights_sha256,
             "family": model.info.family,
             "dtype": str(model.dtype),
@@ -123,6 +149,14 @@ def _rows_at_a_time(model: HookedModel, batch_size: int | Literal["auto"]) -> in
     return batch_size
 
 
+def _check_finite(model: HookedModel, found: dict[str, Tensor]) -> None:
+    if not all(bool(value.isfinite().all()) for value in found.values()):
+        raise ModelError(
+            f"{model.info.name!r} gives logits that are not finite numbers in {model.dtype}; its weights are too large "
+            "for this number format or broken. Try --dtype float32."
+        )
+
+
 def _shard(
     model: HookedModel,
     batch: PromptBatch,
@@ -132,7 +166,10 @@ def _shard(
     values: Replacement,
     limit: int,
 ) -> dict[str, Tensor]:
-    """Run one shard; rows of `ablated` come block by block."""
+    """Run one shard; rows of `ablated` come block by block. Prompts are split where they are too many at a time."""
+    if len(rows) > limit:
+        parts = [_shard(model, batch, part, by_layer, values=values, limit=limit) for part in rows.split(limit)]
+        return {name: torch.cat([part[name] for part in parts], dim=-1) for name in ("clean", "ablated")}
     taken = take(batch.clean, rows, model)
     answers = batch.correct_ids[rows], batch.incorrect_ids[rows]
     replay = Replay(model, taken)

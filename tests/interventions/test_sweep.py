@@ -1,11 +1,13 @@
 """The sweep against ablation by hand on the raw modules, prompt by prompt without padding."""
 
+import copy
+
 import pytest
 import torch
 from brute_force import ablated_logit_diff, token_batch
 
 from circuitkit.core.component import Component
-from circuitkit.core.errors import OptionError
+from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions import sweep as sweep_module
 from circuitkit.interventions.ablation import Ablation, parse_ablation
@@ -92,7 +94,7 @@ def test_finished_shards_are_not_run_again(tiny_models, tmp_path, monkeypatch):
         if done >= total / 2:
             raise KeyboardInterrupt
 
-    store = ShardStore(tmp_path, sweep_key(model, batch, Ablation.CORRUPTED_MEAN, "1"))
+    store = ShardStore(tmp_path, _key(model, batch, Ablation.CORRUPTED_MEAN))
     with pytest.raises(KeyboardInterrupt):
         sweep(model, batch, store=store, progress=stop_at_half)
     assert seen == [0.25, 0.5]
@@ -103,18 +105,74 @@ def test_finished_shards_are_not_run_again(tiny_models, tmp_path, monkeypatch):
     torch.testing.assert_close(resumed.ablated, whole.ablated, atol=1e-6, rtol=0)
 
 
+def _key(model, batch, ablation=Ablation.ZERO, *, components=None, version="1"):
+    return sweep_key(model, batch, ablation, components=components or model.components, versions={"torch": version})
+
+
 def test_key_tells_apart_what_changes_numbers(tiny_models):
     model = tiny_models["gpt2"]
     batch = token_batch(model.info.vocab_size, [[8] * 4])
-    other = token_batch(model.info.vocab_size, [[8] * 4], seed=1)
+    activation, half = copy.deepcopy(model), copy.deepcopy(model)
+    activation.raw.config.activation_function = "relu"
+    half.raw.to(torch.bfloat16)
     keys = {
-        sweep_key(model, batch, Ablation.ZERO, "1"),
-        sweep_key(model, batch, Ablation.MEAN, "1"),
-        sweep_key(model, other, Ablation.ZERO, "1"),
-        sweep_key(model, batch, Ablation.ZERO, "2"),
-        sweep_key(model.with_random_weights(3), batch, Ablation.ZERO, "1"),
+        _key(model, batch),
+        _key(model, batch, Ablation.MEAN),
+        _key(model, token_batch(model.info.vocab_size, [[8] * 4], seed=1)),
+        _key(model, batch, version="2"),
+        _key(model, batch, components=model.components[::-1]),
+        _key(model.with_random_weights(3), batch),
+        _key(activation, batch),
+        _key(half, batch),
     }
-    assert len(keys) == 5
+    assert len(keys) == 8
+    assert _key(model, batch) == _key(copy.deepcopy(model), batch)
+
+
+def test_batch_size_bounds_the_rows(tiny_models, monkeypatch):
+    model, seen = tiny_models["gpt2"], []
+    batch = token_batch(model.info.vocab_size, [[8] * 5])
+    true_ablate = sweep_module.Replay.ablate
+
+    def counted(self, units, values):
+        seen.append(len(units) * len(self.rows.ids))
+        return true_ablate(self, units, values)
+
+    monkeypatch.setattr(sweep_module.Replay, "ablate", counted)
+    for batch_size in (1, 3, 12):
+        seen.clear()
+        sweep(model, batch, batch_size=batch_size)
+        assert max(seen) <= batch_size
+        assert sum(seen) == len(model.components) * 5
+
+
+def test_half_precision_stays_near(tiny_model):
+    """bfloat16 has 8 bits: an error of a few percent of the largest logit difference, no more."""
+    batch = token_batch(tiny_model.info.vocab_size, [[8] * 4])
+    half = copy.deepcopy(tiny_model)
+    half.raw.to(torch.bfloat16)
+    exact, rough = sweep(tiny_model, batch), sweep(half, batch)
+    assert (exact.ablated - rough.ablated).abs().max() < 0.1 * exact.ablated.abs().max()
+
+
+def test_numbers_that_are_not_finite_are_refused_and_not_kept(tiny_models, tmp_path):
+    model = copy.deepcopy(tiny_models["gpt2"])
+    batch = token_batch(model.info.vocab_size, [[8] * 4])
+    with torch.no_grad():
+        model.raw.transformer.ln_f.weight.fill_(3e38)
+    with pytest.raises(ModelError, match="not finite numbers in torch.float32"):
+        sweep(model, batch, store=ShardStore(tmp_path, "key"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_running_out_of_memory_is_one_line(tiny_models, monkeypatch):
+    def full(self, units, values):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(sweep_module.Replay, "ablate", full)
+    model = tiny_models["gpt2"]
+    with pytest.raises(OptionError, match="Out of memory on cpu .* smaller --batch-size"):
+        sweep(model, token_batch(model.info.vocab_size, [[8] * 4]))
 
 
 def test_bad_options_are_named(tiny_models):
