@@ -7,7 +7,7 @@ from typing import Any
 from circuitkit.alignment.comparison import Comparison
 from circuitkit.alignment.control import InitialisedControl, initialised_control
 from circuitkit.alignment.examples import pick_examples
-from circuitkit.alignment.inheritance import Inheritance, trace_inheritance
+from circuitkit.alignment.inheritance import Inheritance, can_come_from, origin_notice, trace_inheritance
 from circuitkit.alignment.matching import Direction, Matching, MatchingMethod
 from circuitkit.alignment.notices import collect_warnings
 from circuitkit.alignment.prompts import shared_batches
@@ -159,24 +159,27 @@ def _run(job: Comparison, student_model: HookedModel, made_with: Mapping[str, An
 def _control(
     job: Comparison, teacher: Influence, student: HookedModel
 ) -> tuple[InitialisedControl | None, tuple[str, ...]]:
-    """The student before distillation, or why it could not be measured although its origin is stated."""
-    if not job.settings.controls or student.inheritance is None:
+    """The student before distillation, and what must be said of its stated origin or of its absence here."""
+    origin = student.inheritance
+    if origin is None:
         return None, ()
+    notice = origin_notice(origin, teacher.model)
+    notices = (notice,) if notice else ()
+    if not job.settings.controls or origin.excludes(teacher.model):
+        return None, notices
     try:
-        return initialised_control(job, teacher, student), ()
+        return initialised_control(job, teacher, student), notices
     except (ModelError, OptionError) as error:
-        return None, (f"The student before distillation was not measured: {error}",)
+        return None, (*notices, f"The student before distillation was not measured: {error}")
 
 
 def _inheritance(models: tuple[HookedModel, HookedModel], matching: Matching) -> Inheritance | None:
     """None also where the student's origin cannot be this teacher."""
     teacher, student = models
-    layers = student.inheritance
-    if layers is None or teacher.info.d_model != student.info.d_model:
+    origin = student.inheritance
+    if origin is None or not can_come_from(origin, teacher.info, student.info):
         return None
-    if any(source >= teacher.info.n_layers for source in layers.values()):
-        return None
-    return trace_inheritance(layers, matching, teacher.components, student.components)
+    return trace_inheritance(origin.layers, matching, teacher.components, student.components)
 
 
 def _dtypes(teacher: HookedModel, student: HookedModel) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 from circuitkit.alignment.matching import Matching
 from circuitkit.core.component import Component
+from circuitkit.models.info import ModelInfo
+from circuitkit.models.origin import Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +48,27 @@ def trace_inheritance(
             known += weight
             followed += weight * (teacher == Component(layers[student.layer], student.head))
     return Inheritance(layers=dict(layers), share=followed / known if known else None)
+
+
+def can_come_from(origin: Origin, teacher: ModelInfo, student: ModelInfo) -> bool:
+    """Whether nothing speaks against a student having been initialised from a teacher."""
+    return (
+        not origin.excludes(teacher)
+        and teacher.d_model == student.d_model
+        and all(source < teacher.n_layers for source in origin.layers.values())
+    )
+
+
+def origin_notice(origin: Origin, teacher: ModelInfo) -> str | None:
+    """What a reader must know about how far a student's stated origin can be trusted; None where it is proven."""
+    if origin.excludes(teacher):
+        return (
+            f"The student says that it was made from {origin.teacher}; this teacher is another (or was loaded in "
+            "another dtype), so the student before distillation was not measured."
+        )
+    if origin.teacher_sha256 is None:
+        return (
+            f"The student's file of origin names the teacher {origin.teacher} and does not identify its weights: "
+            "what is said about inherited layers holds only if this is that teacher."
+        )
+    return None

@@ -5,12 +5,14 @@ from circuitkit.models.family import Family
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.info import ModelInfo
 from circuitkit.models.loading import load_model, wrap_model
+from circuitkit.models.origin import Origin
 
 __all__ = [
     "EMBEDDED",
     "Family",
     "HookedModel",
     "ModelInfo",
+    "Origin",
     "card",
     "embedded_path",
     "load_model",

@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from circuitkit.core.errors import ModelError
+from circuitkit.models.origin import Origin
 from circuitkit.models.quiet import quiet
 from circuitkit.models.sources import Source
 from circuitkit.models.unreadable import UNREADABLE, one_line
@@ -36,8 +37,8 @@ def read_tokenizer(source: Source, *, trust_remote_code: bool) -> PreTrainedToke
         ) from error
 
 
-def read_inheritance(source: Source) -> dict[int, int] | None:
-    """Layer of the student -> layer of the teacher it was initialised from; None where no file says so.
+def read_inheritance(source: Source) -> Origin | None:
+    """The teacher and the layers that a student was initialised from; None where no file says so.
 
     Raises:
         ModelError: The file is not what `circuitkit_inheritance.json` should be.
@@ -46,7 +47,20 @@ def read_inheritance(source: Source) -> dict[int, int] | None:
     if not path.is_file():
         return None
     try:
-        layers = json.loads(path.read_text(encoding="utf-8"))["layers"]
-        return {int(student): int(teacher) for student, teacher in layers.items()}
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return Origin(
+            teacher=_text(record["teacher"]),
+            teacher_sha256=None if record.get("teacher_sha256") is None else _text(record["teacher_sha256"]),
+            layers={int(student): int(teacher) for student, teacher in record["layers"].items()},
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f'{path} not understood; wanted {{"teacher": NAME, "layers": {{"0": 0, ...}}}}.') from error
+        raise ModelError(
+            f'{path} not understood; wanted {{"teacher": NAME, "teacher_sha256": DIGEST or nothing, '
+            '"layers": {"0": 0, ...}}.'
+        ) from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no string")
+    return value

@@ -1,7 +1,7 @@
 """The one wrapper through which every other layer talks to a language model."""
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +15,7 @@ from circuitkit.core.errors import OptionError
 from circuitkit.models.capture import Point, capture
 from circuitkit.models.family import Family
 from circuitkit.models.info import ModelInfo
+from circuitkit.models.origin import Origin
 from circuitkit.models.weights import count_parameters, weights_digest
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class HookedModel:
         info: Sizes, name and digest.
         family: Layout of `raw`.
         is_causal: False for masked language models.
-        inheritance: Student layer -> teacher layer that it was initialised from; None if unknown.
+        inheritance: Teacher and layers that it was initialised from; None if unknown.
         components: Every head, then every MLP: the row order of all per-component results.
     """
 
@@ -46,7 +47,7 @@ class HookedModel:
         family: Family,
         name: str,
         revision: str | None = None,
-        inheritance: Mapping[int, int] | None = None,
+        inheritance: Origin | None = None,
     ) -> None:
         raw.eval()
         raw.set_attn_implementation("sdpa")

@@ -96,25 +96,31 @@ def initialised_only(teacher: HookedModel, student: HookedModel) -> HookedModel:
     """The student as it was before distillation: the teacher's layers by its inheritance map.
 
     Raises:
-        ModelError: The student's inheritance is unknown, or its shapes are not the teacher's.
+        ModelError: The student's inheritance is unknown or names another teacher, or its shapes are not the
+            teacher's.
     """
-    layers = student.inheritance
-    if layers is None or sorted(layers) != list(range(student.info.n_layers)):
+    origin = student.inheritance
+    if origin is None or sorted(origin.layers) != list(range(student.info.n_layers)):
         raise ModelError(
             f"It is not known which teacher layer each layer of {student.info.name!r} started from; wanted a "
             "circuitkit_inheritance.json beside its weights."
         )
-    if beyond := [layer for layer in layers.values() if layer >= teacher.info.n_layers]:
+    if origin.excludes(teacher.info):
+        raise ModelError(
+            f"{student.info.name!r} says that it was made from {origin.teacher!r}, and the weights of "
+            f"{teacher.info.name!r} are others; wanted the teacher that it was made from, in the same dtype."
+        )
+    if beyond := [layer for layer in origin.layers.values() if layer >= teacher.info.n_layers]:
         raise ModelError(
             f"{student.info.name!r} says that it started from layer {beyond[0]}, but {teacher.info.name!r} has "
             f"{teacher.info.n_layers} layers; wanted the teacher that it was made from."
         )
     raw = copy.deepcopy(student.raw)
-    copy_layers(teacher.raw, raw, layers, families=(teacher.family, student.family))
+    copy_layers(teacher.raw, raw, origin.layers, families=(teacher.family, student.family))
     return HookedModel(
         raw=raw,
         tokenizer=student.tokenizer,
         family=student.family,
         name=f"{student.info.name} (initialised, not distilled)",
-        inheritance=layers,
+        inheritance=origin,
     )

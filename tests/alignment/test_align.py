@@ -13,6 +13,7 @@ from circuitkit.alignment.result import AlignmentResult
 from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError, ResultError, TaskError
 from circuitkit.models.loading import wrap_model
+from circuitkit.models.origin import Origin
 from circuitkit.tasks.loading import load_task
 
 N = 12
@@ -240,20 +241,55 @@ def test_inheritance_counts_matches_that_follow_the_copy(pair, task):
     )
 
 
-def test_inherited_copies_are_found(pair, task):
-    """A student that is the teacher's layers 0 and 2, untouched: every match of its heads follows the copy."""
-    teacher, _ = pair
+def cut_from(teacher, sha256):
+    """The teacher's layers 0 and 2, untouched, and what the student says about it."""
     raw = build_raw("gpt2", vocab_size=teacher.info.vocab_size, n_layers=2)
     raw.load_state_dict(
         {name.replace("h.2.", "h.1."): value for name, value in teacher.raw.state_dict().items() if ".h.1." not in name}
     )
     student = wrap_model(raw, teacher.tokenizer, name="cut")
-    student.inheritance = {0: 0, 1: 2}
+    student.inheritance = Origin(teacher="big", teacher_sha256=sha256, layers={0: 0, 1: 2})
+    return student
+
+
+def test_inherited_copies_are_found(pair, task):
+    """A student that is the teacher's layers 0 and 2, untouched: every match of its heads follows the copy."""
+    teacher, _ = pair
+    student = cut_from(teacher, teacher.info.weights_sha256)
     found = align(teacher, student, task, n_prompts=4, bootstrap=0, similarity="pattern", direction="student")
     first = [p for p in found.to_dict()["pairs"] if p["student"].startswith(("L0", "MLP0"))]
     assert all(p["teacher"] == p["student"] and p["similarity"] == pytest.approx(1) for p in first)
     assert found.inheritance is not None
     assert found.inheritance.share >= 0.5
     assert found.control.score == pytest.approx(found.score, abs=1e-6)
-    student.inheritance = {0: 0, 1: 7}
-    assert align(teacher, student, task, n_prompts=4, bootstrap=0).inheritance is None
+    assert not any("that it was made from" in w or "file of origin" in w for w in found.warnings)
+
+
+def test_a_teacher_of_the_same_shape_is_not_believed(pair, task):
+    """Before, any model with enough layers of that width passed for the teacher that the student came from."""
+    teacher, _ = pair
+    student = cut_from(teacher, teacher.info.weights_sha256)
+    impostor = teacher.with_random_weights(1)
+    found = align(impostor, student, task, n_prompts=4, bootstrap=0)
+    assert found.control is None
+    assert found.inheritance is None
+    (said,) = [w for w in found.warnings if "says that it was made from big; this teacher is another" in w]
+    assert said.endswith("so the student before distillation was not measured.")
+
+
+def test_a_teacher_known_by_name_only_is_said_to_be(pair, task):
+    teacher, _ = pair
+    found = align(teacher, cut_from(teacher, None), task, n_prompts=4, bootstrap=0)
+    assert found.control is not None
+    assert found.inheritance is not None
+    assert any("names the teacher big and does not identify its weights" in w for w in found.warnings)
+
+
+def test_layers_that_the_teacher_lacks_are_not_traced(pair, task):
+    teacher, _ = pair
+    student = cut_from(teacher, None)
+    student.inheritance = Origin(teacher="big", teacher_sha256=None, layers={0: 0, 1: 7})
+    found = align(teacher, student, task, n_prompts=4, bootstrap=0)
+    assert found.inheritance is None
+    assert found.control is None
+    assert any("says that it started from layer 7" in w for w in found.warnings)

@@ -15,6 +15,7 @@ from circuitkit.experiments.embedded.initialisation import initialise_student
 from circuitkit.experiments.embedded.recipe import Recipe, embedded_tasks
 from circuitkit.models.embedded import EMBEDDED, card, embedded_path
 from circuitkit.models.loading import load_model
+from circuitkit.models.origin import Origin
 
 TEACHERS = [pair.teacher for pair in PAIRS]
 BYTES_ALLOWED = 8 * 2**20
@@ -91,10 +92,12 @@ def test_stored_figures_are_those_of_the_shipped_weights(name):
 def test_student_started_as_the_teacher_without_the_other_layers(pair):
     teacher, student = model_of(pair.teacher), model_of(pair.student)
     assert teacher.inheritance is None
-    assert student.inheritance == dict(enumerate(pair.layers))
+    assert student.inheritance == Origin(
+        teacher=pair.teacher, teacher_sha256=teacher.info.weights_sha256, layers=dict(enumerate(pair.layers))
+    )
 
     fresh = new_model(pair.student, student.tokenizer, n_layers=2).eval()
-    initialise_student(fresh, teacher.raw, layers=tuple(student.inheritance.values()))
+    initialise_student(fresh, teacher.raw, layers=pair.layers)
     cut = copy.deepcopy(teacher.raw)
     blocks = {"gpt2": "transformer.h", "bert": "bert.encoder.layer", "llama": "model.layers"}[pair.kind]
     owner, _, attribute = blocks.rpartition(".")

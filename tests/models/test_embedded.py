@@ -43,8 +43,8 @@ def test_student_has_half_the_layers_and_says_where_they_come_from(student, teac
     assert 2 * small.info.n_layers == big.info.n_layers
     assert big.inheritance is None
     assert small.inheritance is not None
-    assert sorted(small.inheritance) == list(range(small.info.n_layers))
-    assert set(small.inheritance.values()) <= set(range(big.info.n_layers))
+    assert sorted(small.inheritance.layers) == list(range(small.info.n_layers))
+    assert set(small.inheritance.layers.values()) <= set(range(big.info.n_layers))
 
 
 def test_all_together_are_small():

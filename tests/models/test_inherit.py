@@ -10,9 +10,14 @@ from circuitkit.models.families.bert import BertFamily
 from circuitkit.models.families.distilbert import DistilBertFamily
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.inherit import copy_layers, initialised_only
+from circuitkit.models.origin import Origin
 
 LAYERS = {0: 2, 1: 0}
 LISTS = {"gpt2": "transformer.h", "llama": "model.layers", "bert": "bert.encoder.layer"}
+
+
+def origin(layers, sha256=None) -> Origin:
+    return Origin(teacher="t", teacher_sha256=sha256, layers=layers)
 
 
 def _through(raw, blocks, layers, ids, monkeypatch):
@@ -34,7 +39,7 @@ def test_same_family(family, tiny_models, tiny_tokenizers, monkeypatch):
     )  # fmt: skip
     student = HookedModel(
         raw=build_raw(family, vocab_size=vocab, n_layers=2, seed=5), tokenizer=tiny_tokenizers[family],
-        family=teacher.family, name="s", inheritance=LAYERS,
+        family=teacher.family, name="s", inheritance=origin(LAYERS, teacher.info.weights_sha256),
     )  # fmt: skip
     fresh = initialised_only(teacher, student)
     ids = torch.randint(3, vocab, (3, 7), generator=torch.Generator().manual_seed(0))
@@ -60,10 +65,17 @@ def test_what_cannot_be_is_named(tiny_models, tiny_tokenizers):
         initialised_only(tiny_models["gpt2"], tiny_models["gpt2"])
     raw = build_raw("gpt2", vocab_size=tiny_models["gpt2"].info.vocab_size, n_layers=1)
     student = HookedModel(
-        raw=raw, tokenizer=tiny_tokenizers["gpt2"], family=tiny_models["gpt2"].family, name="s", inheritance={0: 9}
+        raw=raw,
+        tokenizer=tiny_tokenizers["gpt2"],
+        family=tiny_models["gpt2"].family,
+        name="s",
+        inheritance=origin({0: 9}),
     )
     with pytest.raises(ModelError, match="says that it started from layer 9"):
         initialised_only(tiny_models["gpt2"], student)
-    student.inheritance = {0: 0}
+    student.inheritance = origin({0: 0})
     with pytest.raises(ModelError, match="cannot start from layers of a llama teacher"):
         initialised_only(tiny_models["llama"], student)
+    student.inheritance = origin({0: 0}, "0" * 64)
+    with pytest.raises(ModelError, match="says that it was made from 't', and the weights of 'tiny-gpt2' are others"):
+        initialised_only(tiny_models["gpt2"], student)

@@ -14,6 +14,7 @@ from tiny_models import FAMILIES, build_raw, save
 from circuitkit.core.errors import OptionError
 from circuitkit.models import embedded
 from circuitkit.models.loading import load_model
+from circuitkit.models.origin import Origin
 
 EXACT = {"rtol": 0, "atol": 1e-5}
 
@@ -164,7 +165,11 @@ def test_inheritance_is_read(copy_of):
     folder = copy_of("gpt2")
     assert load_model(folder).inheritance is None
     (folder / "circuitkit_inheritance.json").write_text('{"teacher": "big", "layers": {"0": 0, "1": 2}}')
-    assert load_model(folder).inheritance == {0: 0, 1: 2}
+    assert load_model(folder).inheritance == Origin(teacher="big", teacher_sha256=None, layers={0: 0, 1: 2})
+    (folder / "circuitkit_inheritance.json").write_text(
+        '{"teacher": "big", "teacher_sha256": "ab", "layers": {"0": 0, "1": 2}}'
+    )
+    assert load_model(folder).inheritance == Origin(teacher="big", teacher_sha256="ab", layers={0: 0, 1: 2})
 
 
 def test_embedded_models_load_in_float32(copy_of, tiny_models, monkeypatch):

@@ -235,7 +235,18 @@ def test_in_memory_model_of_another_family(tiny_tokenizers):
         wrap_model(transformers.BertLMHeadModel(config), tiny_tokenizers["bert"], name="decoder")
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"layers": {"a": 1}}', "rubbish"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        "rubbish",
+        '{"layers": {"0": 1}}',
+        '{"teacher": 5, "layers": {"0": 1}}',
+        '{"teacher": "t", "layers": {"a": 1}}',
+        '{"teacher": "t", "teacher_sha256": 5, "layers": {"0": 1}}',
+    ],
+)
 def test_inheritance_that_is_broken(text, folder_of):
     folder = folder_of("gpt2")
     (folder / "circuitkit_inheritance.json").write_text(text)

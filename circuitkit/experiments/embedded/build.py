@@ -35,10 +35,11 @@ def build_pair(pair: Pair, recipe: Recipe, out: Path, students_only: bool) -> di
     tokenizer = make_tokenizer(pair.kind, tasks, corpus)
     if not students_only:
         save_model(out / pair.teacher, train_teacher(pair, tokenizer, corpus, recipe), tokenizer)
-    teacher = load_model(out / pair.teacher).raw
+    loaded = load_model(out / pair.teacher)
+    teacher = loaded.raw
     student = train_student(pair, teacher, tokenizer, corpus, recipe)
     save_model(out / pair.student, student, tokenizer)
-    save_inheritance(out / pair.student, pair.teacher, pair.layers)
+    save_inheritance(out / pair.student, pair.teacher, loaded.info.weights_sha256, pair.layers)
 
     def measured(folder: Path) -> Sets:
         return measure_all(load_model(folder), tasks, held_out, n_prompts=N_PROMPTS)

@@ -36,11 +36,15 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
     (folder / "generation_config.json").unlink(missing_ok=True)
 
 
-def save_inheritance(folder: Path, teacher: str, layers: tuple[int, ...]) -> None:
-    """Write which of the teacher's layers each layer of the student started from."""
+def save_inheritance(folder: Path, teacher: str, teacher_sha256: str, layers: tuple[int, ...]) -> None:
+    """Write which of the teacher's layers each layer of the student started from, and which weights those were."""
     _write_json(
         folder / "circuitkit_inheritance.json",
-        {"teacher": teacher, "layers": {str(student): layer for student, layer in enumerate(layers)}},
+        {
+            "teacher": teacher,
+            "teacher_sha256": teacher_sha256,
+            "layers": {str(student): layer for student, layer in enumerate(layers)},
+        },
     )
 
 
