@@ -9,7 +9,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from circuitkit.core.errors import TaskError
-from circuitkit.tasks.encoding import pad_id
 from circuitkit.tasks.grouping import group_prompts, number_groups
 from circuitkit.tasks.pair_reading import PairReader
 from circuitkit.tasks.prompt import PromptPair
@@ -100,7 +99,7 @@ def build_batch(
 
     Args:
         task: The task.
-        model: The model, of which only the tokenizer, the kind and the length limit matter.
+        model: The model, of which only the tokenizer, the kind, the length limit and the number of tokens matter.
         n_prompts: How many prompts to draw; those that the model cannot read are dropped and counted.
         seed: Seed of the draw.
         need_corrupted: Whether every prompt needs its corrupted partner (it does not for the ablations `mean`
@@ -110,7 +109,12 @@ def build_batch(
         TaskError: Fewer than half of the prompts can be used, or n_prompts is not positive.
         ModelError: The tokenizer cannot say where its tokens are in the text, or lacks a mask token.
     """
-    prompts = PromptReader(tokenizer=model.tokenizer, is_causal=model.is_causal, max_length=model.info.max_length)
+    prompts = PromptReader(
+        tokenizer=model.tokenizer,
+        is_causal=model.is_causal,
+        max_length=model.info.max_length,
+        vocab_size=model.info.vocab_size,
+    )
     reader = PairReader(prompts=prompts, need_corrupted=need_corrupted, equal=task.positional and not task.written)
     pairs = task.pairs(n_prompts, seed=seed, fits=reader.fits if need_corrupted else None, alike=prompts.alike)
     kept: list[_Kept] = []
@@ -122,7 +126,7 @@ def build_batch(
         else:
             kept.append(_Kept(index=index, pair=pair, clean=found[0], corrupted=found[1]))
     _check_enough(task, len(kept), dropped)
-    return _assemble(task, pad_id(model.tokenizer), kept, dropped, n_prompts)
+    return _assemble(task, kept, dropped, n_prompts)
 
 
 def _check_enough(task: Task, n_kept: int, dropped: Sequence[Dropped]) -> None:
@@ -136,7 +140,7 @@ def _check_enough(task: Task, n_kept: int, dropped: Sequence[Dropped]) -> None:
     )
 
 
-def _assemble(task: Task, pad: int, kept: Sequence[_Kept], dropped: Sequence[Dropped], n_asked: int) -> PromptBatch:
+def _assemble(task: Task, kept: Sequence[_Kept], dropped: Sequence[Dropped], n_asked: int) -> PromptBatch:
     clean = [row.clean for row in kept]
     corrupted = [row.corrupted for row in kept if row.corrupted is not None]
     width = max(len(reading.ids) for reading in (*clean, *corrupted))
@@ -151,8 +155,8 @@ def _assemble(task: Task, pad: int, kept: Sequence[_Kept], dropped: Sequence[Dro
         task=TaskInfo(name=task.name, sha256=task.sha256),
         pairs=tuple(row.pair for row in kept),
         prompt_index=tuple(row.index for row in kept),
-        clean=stack_readings(clean, width=width, pad_id=pad),
-        corrupted=stack_readings(corrupted, width=width, pad_id=pad) if corrupted else None,
+        clean=stack_readings(clean, width=width),
+        corrupted=stack_readings(corrupted, width=width) if corrupted else None,
         correct_ids=torch.tensor([reading.correct_id for reading in clean]),
         incorrect_ids=torch.tensor([reading.incorrect_id for reading in clean]),
         group=grouping.group,

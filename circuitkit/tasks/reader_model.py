@@ -6,12 +6,17 @@ from transformers import PreTrainedTokenizerBase
 
 
 @runtime_checkable
-class TakesLength(Protocol):
+class TakesTokens(Protocol):
     """The facts about a model that a batch depends on."""
 
     @property
     def max_length(self) -> int:
         """Most tokens that the model takes."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens that the model knows; its tokenizer may have more."""
         ...
 
 
@@ -25,7 +30,7 @@ class ReadsPrompts(Protocol):
         ...
 
     @property
-    def info(self) -> TakesLength:
+    def info(self) -> TakesTokens:
         """Facts about the model."""
         ...
 

@@ -60,11 +60,13 @@ class PromptReader:
         tokenizer: The model's tokenizer.
         is_causal: False for masked language models, which answer at their mask token.
         max_length: Most tokens that the model takes.
+        vocab_size: Number of tokens that the model knows; a token that was added to the tokenizer alone is beyond.
     """
 
     tokenizer: PreTrainedTokenizerBase
     is_causal: bool
     max_length: int
+    vocab_size: int
     _known: dict[tuple[str, str, str, tuple[tuple[str, Span], ...]], Reading | Unusable] = field(default_factory=dict)
     _sizes: dict[str, int] = field(default_factory=dict)
 
@@ -97,6 +99,8 @@ class PromptReader:
         ids, offsets = tokens.encoding.ids, tokens.encoding.offsets
         if len(ids) > self.max_length:
             return Unusable(f"{len(ids)} tokens are too long for the model, which takes {self.max_length}")
+        if max(*ids, tokens.correct_id, tokens.incorrect_id) >= self.vocab_size:
+            return Unusable(f"the tokenizer makes tokens of it that the model, which has {self.vocab_size}, lacks")
         hidden = [
             special or token == self.tokenizer.mask_token_id
             for special, token in zip(tokens.encoding.special, ids, strict=True)

@@ -15,7 +15,8 @@ class TokenBlock:
     """Prompts as token ids, padded on the right.
 
     Attributes:
-        ids: Token ids; the tokenizer's padding token, or 0 if it has none, where the mask is False.
+        ids: Token ids; 0 where the mask is False: padding is masked, and the tokenizer's own padding token may lie
+            beyond the model's vocabulary.
         mask: True at tokens, False at padding.
         answer_pos: The position whose logits are read: the last token for causal models, else the mask token.
         words: Index of the whitespace word that a token belongs to; -1 for special tokens and padding.
@@ -33,9 +34,9 @@ class TokenBlock:
         )
 
 
-def stack_readings(readings: Sequence[Reading], *, width: int, pad_id: int) -> TokenBlock:
+def stack_readings(readings: Sequence[Reading], *, width: int) -> TokenBlock:
     """Put prompts into one rectangle of a given width."""
-    ids = torch.full((len(readings), width), pad_id, dtype=torch.long)
+    ids = torch.zeros(len(readings), width, dtype=torch.long)
     words = torch.full_like(ids, -1)
     for row, reading in enumerate(readings):
         ids[row, : len(reading.ids)] = torch.tensor(reading.ids)

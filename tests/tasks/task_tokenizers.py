@@ -15,6 +15,7 @@ LLAMA3 = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\
 @dataclass(frozen=True)
 class Info:
     max_length: int
+    vocab_size: int = 100_000
 
 
 @dataclass(frozen=True)

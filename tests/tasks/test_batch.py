@@ -1,5 +1,6 @@
 """Batches: rectangles of tokens, groups, what is dropped and what is said about it."""
 
+import copy
 import json
 from collections import Counter
 from dataclasses import replace
@@ -9,6 +10,8 @@ import torch
 from task_tokenizers import Info, Reads, bert_like, causal, gpt2_like, llama3_like, masked
 
 from circuitkit.core.errors import TaskError
+from circuitkit.interventions.rows import clean_logit_diff
+from circuitkit.models.loading import wrap_model
 from circuitkit.tasks.batch import PromptBatch, build_batch
 from circuitkit.tasks.loading import load_task
 
@@ -54,11 +57,10 @@ def test_groups_are_template_and_length(model: Reads) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_rows_are_padded_on_the_right(model: Reads) -> None:
     batch = build_batch(load_task("ioi"), model, n_prompts=40)
-    pad = model.tokenizer.pad_token_id or 0
     for block in (batch.clean, batch.corrupted):
         assert block is not None
         assert not (block.mask[:, 1:] & ~block.mask[:, :-1]).any()
-        assert (block.ids[~block.mask] == pad).all()
+        assert (block.ids[~block.mask] == 0).all()
         assert (block.words[~block.mask] == -1).all()
         assert block.mask.any(0).all()
     if model.is_causal:
@@ -140,6 +142,24 @@ def test_half_is_enough_and_less_is_not(tmp_path) -> None:
 def test_too_long_for_the_model() -> None:
     with pytest.raises(TaskError, match="23 tokens are too long for the model, which takes 10"):
         build_batch(load_task("numerals"), Reads(gpt2_like(), info=Info(10)), n_prompts=8)
+
+
+def test_tokens_that_only_the_tokenizer_has(tmp_path, tiny_models) -> None:
+    """A padding token and a word were added to the tokenizer and the embeddings were not resized."""
+    model = tiny_models["gpt2"]
+    added = copy.deepcopy(model.tokenizer)
+    added.add_special_tokens({"pad_token": "[PAD]"})
+    added.add_tokens(["Zorp"])
+    assert added.pad_token_id >= model.info.vocab_size
+    reader = wrap_model(model.raw, added, name="m")
+    good = [{"clean": f"When {who} went to the", "correct": " store", "incorrect": " school"} for who in ("Mary", "X")]
+    task = rows(tmp_path, *good, {**good[0], "clean": "When Zorp went"}, {**good[0], "incorrect": "Zorp"})
+    batch = build_batch(task, reader, n_prompts=4, need_corrupted=False)
+    size = model.info.vocab_size
+    reason = f"the tokenizer makes tokens of it that the model, which has {size}, lacks"
+    assert [drop.reason for drop in batch.dropped] == [reason] * 2
+    assert not batch.clean.mask.all()
+    clean_logit_diff(reader, batch)
 
 
 def test_unknown_words_are_mentioned(tmp_path) -> None:

@@ -14,7 +14,12 @@ VAN_LABELS = {"n1": (12, 13), "n2": (27, 28), "n3": (43, 44), "n4": (59, 60), "E
 
 
 def reader(model: Reads) -> PromptReader:
-    return PromptReader(tokenizer=model.tokenizer, is_causal=model.is_causal, max_length=model.info.max_length)
+    return PromptReader(
+        tokenizer=model.tokenizer,
+        is_causal=model.is_causal,
+        max_length=model.info.max_length,
+        vocab_size=model.info.vocab_size,
+    )
 
 
 def read(model: Reads, prompt: str, correct: str, incorrect: str, **labels: tuple[int, int]) -> Reading | Unusable:

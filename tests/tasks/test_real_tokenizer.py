@@ -21,7 +21,7 @@ def model(real_model_dir: Path) -> Reads:
 def test_numerals_worked_out_by_hand(model: Reads) -> None:
     prompt = "Van done in 9. Hat done in 10. Sun done in"
     labels = {"n1": (12, 13), "n2": (27, 29), "END": (39, 41)}
-    reader = PromptReader(tokenizer=model.tokenizer, is_causal=True, max_length=512)
+    reader = PromptReader(tokenizer=model.tokenizer, is_causal=True, max_length=512, vocab_size=49152)
     found = reader.read(prompt, correct=" 11", incorrect=" 10", labels=labels)
     assert isinstance(found, Reading)
     pieces = [model.tokenizer.decode([token]) for token in found.ids]
