@@ -22,7 +22,8 @@ class Retention:
         mean_drop: Mean drop over all heads and MLPs, in percent of the model's own logit difference.
         over_10: Share (0 to 1) of components whose drop is over 10%.
         over_20: Share of components whose drop is over 20%.
-        ci95: Interval of `mean_drop`; None if no bootstrap was asked for.
+        ci95: Interval of `mean_drop`; None if no bootstrap was asked for, or if the baseline of any draw is not
+            above 0, so that percentages of it mean nothing. The same holds for the other intervals.
         over_10_ci95: Interval of `over_10`.
         over_20_ci95: Interval of `over_20`.
     """
@@ -68,7 +69,8 @@ class Robustness:
         compression: C = 1 - parameters of the student / parameters of the teacher.
         brittleness: (student's mean drop - teacher's) / C, in percent points per unit of compression; None
             if a mean drop is missing or the student is not smaller.
-        brittleness_ci95: Its interval, both models resampled by the same prompts.
+        brittleness_ci95: Its interval, both models resampled by the same prompts; None also where a draw of
+            either has no baseline above 0.
     """
 
     teacher: Retention | None
@@ -158,8 +160,9 @@ def measure_robustness(
     if kept[0] is not None and kept[1] is not None and compression > 0:
         beta = brittleness(kept[0].mean_drop, kept[1].mean_drop, compression)
         if weights is not None:
-            drawn = [_drawn_drops(side.clean, side.ablated, weights).mean(1) for side in (teacher, student)]
-            beta_ci = _interval((drawn[1] - drawn[0]) / compression)
+            drawn = [_drawn_drops(side.clean, side.ablated, weights) for side in (teacher, student)]
+            if drawn[0] is not None and drawn[1] is not None:
+                beta_ci = _interval((drawn[1].mean(1) - drawn[0].mean(1)) / compression)
     return Robustness(
         teacher=kept[0],
         student=kept[1],
@@ -178,8 +181,12 @@ def _drawn_drops(
     clean: Float[Tensor, " prompt"],
     ablated: Float[Tensor, "component prompt"],
     weights: Float[Tensor, "draw prompt"],
-) -> Float[Tensor, "draw component"]:
-    return percent_drops(weights @ clean.double(), weights @ ablated.double().T)
+) -> Float[Tensor, "draw component"] | None:
+    """Drops of every bootstrap draw; None where a draw's baseline is not a number above 0."""
+    baselines = weights @ clean.double()
+    if not bool(((baselines > 0) & baselines.isfinite()).all()):
+        return None
+    return percent_drops(baselines, weights @ ablated.double().T)
 
 
 def _share_over(drops: Float[Tensor, "*draw component"], percent: int) -> Float[Tensor, "*draw"]:

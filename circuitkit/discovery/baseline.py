@@ -16,19 +16,26 @@ class Baseline:
         mean: Mean over prompts.
         ci95: Percentile bootstrap interval of the mean; None when intervals are off.
         accuracy: Share of prompts with the correct answer above the incorrect one.
-        clear: Whether the mean lies at least two standard errors above 0. Where it does not, percentages
-            of it mean nothing and are not given.
+        clear: Whether the mean lies at least two standard errors above 0. Where it does not, or where one
+            prompt has no standard error, percentages of it mean nothing and are not given.
+        n_prompts: How many prompts it is of.
     """
 
     mean: float
     ci95: tuple[float, float] | None
     accuracy: float
     clear: bool
+    n_prompts: int
 
     def warning(self, name: str) -> str | None:
-        """The plain sentence that a reader must see when the model cannot do the task, else None."""
+        """The plain sentence that a reader must see where it is not clear that the model does the task, else None."""
         if self.clear:
             return None
+        if self.n_prompts == 1:
+            return (
+                f"One prompt cannot show whether {name} does this task: its logit difference, {self.mean:.2f}, has no "
+                "standard error. Percentages of it are not given."
+            )
         return (
             f"{name} does not do this task: its mean logit difference, {self.mean:.2f}, is not clearly above "
             "0. Percentages of it are not given, and influences say little."
@@ -50,4 +57,6 @@ def measure_baseline(clean: Float[Tensor, " prompt"], weights: Float[Tensor, "dr
         low, high = percentile_interval(weights @ values)
         interval = (low.item(), high.item())
     accuracy = (values > 0).double().mean().item()
-    return Baseline(mean=mean, ci95=interval, accuracy=accuracy, clear=mean > 0 and mean >= 2 * error)
+    return Baseline(
+        mean=mean, ci95=interval, accuracy=accuracy, clear=mean > 0 and mean >= 2 * error, n_prompts=len(values)
+    )

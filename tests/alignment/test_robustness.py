@@ -29,6 +29,23 @@ def test_no_percentages_of_a_baseline_that_is_noise(clean):
     assert found.compression == 0.5
 
 
+def test_draws_without_a_baseline_give_no_intervals():
+    """Clear on the whole, but a draw may hold nothing but a wrong prompt."""
+    clean = torch.tensor([3.0, 3.2, 2.8, 3.1, 3.0, -2.0, 2.9, -1.5])
+    student = make_influence(clean, clean.expand(8, -1) / 2, n_params=500)
+    teacher = random_influence(0, n_prompts=8)
+    weights = torch.eye(8, dtype=torch.float64)[[0, 1, 2, 5]]
+    kept = retention(student.clean, student.ablated, weights=weights)
+    assert kept.mean_drop == pytest.approx(50)
+    assert (kept.ci95, kept.over_10_ci95, kept.over_20_ci95) == (None, None, None)
+    found = measure_robustness(teacher, student, weights=weights)
+    assert found.teacher.ci95 is not None
+    assert found.brittleness is not None
+    assert found.brittleness_ci95 is None
+    sound = retention(student.clean, student.ablated, weights=weights[:3])
+    assert sound.ci95 == pytest.approx((50, 50))
+
+
 def test_a_student_that_is_not_smaller_has_no_brittleness():
     found = measure_robustness(random_influence(0), random_influence(1))
     assert found.compression == 0
