@@ -63,20 +63,23 @@ def test_stored_figures_meet_what_is_promised(pair):
             assert distilled["accuracy"] >= 0.8
             assert distilled["logit_diff"] < figures["logit_diff"]
             below.append(distilled["logit_diff"] < 0.95 * figures["logit_diff"])
-            worse.append(before["logit_diff"] < 0.8 * distilled["logit_diff"])
+            worse.append(before["logit_diff"] < 0.9 * distilled["logit_diff"])
     assert sum(below) > len(below) / 2
     assert sum(worse) > len(worse) / 2
+    assert initial["ioi"]["default"]["accuracy"] < student["ioi"]["default"]["accuracy"] - 0.1
 
 
-@pytest.mark.parametrize("task", ["ioi", "months", "greater-than"])
+@pytest.mark.parametrize("task", ["ioi", "greater-than"])
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_held_out_figures_come_out_again(name, task):
     promised = stored(name)["tasks"][task]["held_out"]
     asked = held_out_task(tasks()[task], held_out())
-    found = measure(model_of(name), asked, n_prompts=64, seed=HELD_OUT_SEED)
-    assert found.n_prompts == 64
-    assert found.accuracy == pytest.approx(promised["accuracy"], abs=0.1)
-    assert found.logit_diff == pytest.approx(promised["logit_diff"], rel=0.2)
+    found = measure(model_of(name), asked, n_prompts=384, seed=HELD_OUT_SEED)
+    assert (found.n_prompts, found.n_dropped) == (promised["n_prompts"], promised["n_dropped"])
+    assert found.accuracy == pytest.approx(promised["accuracy"], abs=0.01)
+    assert found.logit_diff == pytest.approx(promised["logit_diff"], rel=1e-3)
+    assert found.accuracy >= (0.97 if name in TEACHERS else 0.8)
+    assert found.logit_diff >= (3 if name in TEACHERS else 2)
 
 
 @pytest.mark.parametrize("name", TEACHERS)

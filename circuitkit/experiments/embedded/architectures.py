@@ -34,7 +34,8 @@ class Pair:
         kind: Which tokenizer and which family.
         teacher: Name of the teacher.
         student: Name of the student.
-        layers: The teacher's layer that each layer of the student starts from.
+        layers: The teacher's layer that each layer of the student starts from. Of the six choices, one that is
+            clearly worse than the teacher before distillation and learns ioi within a hundred steps.
     """
 
     kind: TokenizerKind
@@ -46,8 +47,8 @@ class Pair:
 # The one that takes longest comes first.
 PAIRS = (
     Pair(kind="bert", teacher="toy-bert", student="toy-distilbert", layers=(0, 3)),
-    Pair(kind="llama", teacher="toy-llama", student="toy-minitron", layers=(0, 3)),
-    Pair(kind="gpt2", teacher="toy-gpt2", student="toy-distilgpt2", layers=(0, 3)),
+    Pair(kind="llama", teacher="toy-llama", student="toy-minitron", layers=(0, 2)),
+    Pair(kind="gpt2", teacher="toy-gpt2", student="toy-distilgpt2", layers=(0, 2)),
 )
 
 

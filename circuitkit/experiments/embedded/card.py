@@ -91,7 +91,7 @@ def write_card(
         seed=recipe.seed,
         schedule=(
             f"{goal}, {schedule.steps:,} steps of {schedule.batch_size} rows, AdamW, peak rate "
-            f"{schedule.learning_rate:g}"
+            f"{schedule.learning_rate:g}, weight decay {schedule.weight_decay:g}"
         ),
         corpus_size=recipe.corpus_size,
         mix=", ".join(f"{share:.0%} {kind}" for kind, share in MIX.items()),

@@ -44,9 +44,9 @@ class Recipe:
     )
     students: Mapping[str, Schedule] = field(
         default_factory=lambda: {
-            "gpt2": Schedule(steps=60, learning_rate=1e-3, warmup=20),
+            "gpt2": Schedule(steps=100, learning_rate=1e-3, warmup=20, weight_decay=6.0),
             "bert": Schedule(steps=60, learning_rate=1e-3, warmup=20),
-            "llama": Schedule(steps=150, learning_rate=1e-3, warmup=20),
+            "llama": Schedule(steps=90, learning_rate=1e-3, warmup=20, weight_decay=4.0),
         }
     )
     temperature: float = 2.0
