@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from circuitkit.core.errors import TaskError
 from circuitkit.models.hooked_model import HookedModel
-from circuitkit.tasks.batch import Dropped, PromptBatch, build_batch
+from circuitkit.tasks.batch import PromptBatch, assemble
 from circuitkit.tasks.task import Task
+from circuitkit.tasks.usable import Dropped, usable_prompts
 
 
 def shared_batches(
@@ -20,21 +21,21 @@ def shared_batches(
         TaskError: Fewer than half of the prompts can be used with both models.
     """
     t, s = (
-        build_batch(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted)
+        usable_prompts(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted)
         for model in (teacher, student)
     )
-    common = sorted(set(t.prompt_index) & set(s.prompt_index))
-    total = len(t.prompt_index) + len(t.dropped)
+    common = {row.index for row in t.kept} & {row.index for row in s.kept}
+    total = len(t.kept) + len(t.dropped)
     if 2 * len(common) < total:
         reasons = " ".join(f"{side.dropped[0].reason}." for side in (t, s) if side.dropped)
         raise TaskError(
             f"Only {len(common)} of {total} prompts of task {task.name!r} can be used with both models; wanted at "
             f"least half. {reasons} Use another task or change its prompts."
         )
-    t, s = (side.select([side.prompt_index.index(i) for i in common]) for side in (t, s))
-    assert [pair.clean for pair in t.pairs] == [pair.clean for pair in s.pairs]
     dropped = _dropped_by_either(t.dropped, s.dropped)
-    return replace(t, dropped=dropped), replace(s, dropped=dropped)
+    teachers, students = (assemble(side.only(common, dropped=dropped)) for side in (t, s))
+    assert [pair.clean for pair in teachers.pairs] == [pair.clean for pair in students.pairs]
+    return teachers, students
 
 
 def _dropped_by_either(teacher: tuple[Dropped, ...], student: tuple[Dropped, ...]) -> tuple[Dropped, ...]:

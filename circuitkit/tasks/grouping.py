@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from circuitkit.tasks.prompt import UNNAMED
+
 SMALL_GROUP = 8
 
 
@@ -55,17 +57,27 @@ def group_prompts(
         if unequal:
             return _pooled(n, f"{unequal} of {n} corrupted prompts differ from their clean ones in length")
     keys = list(zip(templates, lengths, strict=True))
+    return Grouping(group=number_groups(keys), positional=True, notices=_about_groups(keys))
+
+
+def _about_groups(keys: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+    """What must be said of groups of template and length."""
     sizes = Counter(keys)
+    found: list[str] = []
+    if len({length for template, length in sizes if template == UNNAMED}) > 1:
+        found.append("Rows name no template; prompts of equal token length are taken as one template.")
     smallest = min(sizes.values())
-    notices = (
-        (
+    if smallest < SMALL_GROUP:
+        found.append(
             f"The smallest of {len(sizes)} groups of one template and token length has "
-            f"{smallest} prompt{'s' if smallest > 1 else ''}; means over it are rough.",
+            f"{smallest} prompt{'s' if smallest > 1 else ''}; means over it are rough."
         )
-        if smallest < SMALL_GROUP
-        else ()
-    )
-    return Grouping(group=number_groups(keys), positional=True, notices=notices)
+    if alone := sum(size == 1 for size in sizes.values()):
+        found.append(
+            f"{alone} of {len(keys)} prompts {'stands' if alone == 1 else 'stand'} alone in a group: "
+            "what is called the mean there is one prompt's own value."
+        )
+    return tuple(found)
 
 
 def _pooled(n: int, why: str) -> Grouping:

@@ -9,6 +9,9 @@ MASK = "[MASK]"
 END = "END"
 """Label of the place where the answer is read: every prompt has it."""
 
+UNNAMED = "(not named)"
+"""Template of written prompts that name none."""
+
 Span = tuple[int, int]
 
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.drawing import pick_order
-from circuitkit.tasks.prompt import END, PromptPair, Span, last_word
+from circuitkit.tasks.prompt import END, UNNAMED, PromptPair, Span, last_word
 from circuitkit.tasks.task import Alike
 
 Fields = Mapping[str, object]
@@ -146,7 +146,7 @@ def _pair(where: str, fields: Fields) -> PromptPair:
         corrupted=corrupted,
         correct=correct,
         incorrect=incorrect,
-        template=text_field(where, fields, "template") if "template" in fields else "prompt",
+        template=text_field(where, fields, "template") if "template" in fields else UNNAMED,
         labels={**_labels(where, fields, "labels", clean), END: last_word(clean)},
         corrupted_labels=(
             {}

@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import cast
 
 from circuitkit.core.errors import TaskError
-from circuitkit.tasks.prompt import END, PromptPair, Span, last_word
+from circuitkit.tasks.prompt import END, UNNAMED, PromptPair, Span, last_word
 from circuitkit.tasks.rows import Fields, check_answers, text_field, unique
 
 Objects = Sequence[tuple[str, Fields]]
@@ -56,7 +56,7 @@ def _pair(where: str, fields: Fields, partner: tuple[str, Fields] | None) -> Pro
         corrupted=corrupted,
         correct=correct,
         incorrect=incorrect,
-        template=text_field(where, fields, "template") if "template" in fields else "prompt",
+        template=text_field(where, fields, "template") if "template" in fields else UNNAMED,
         labels=_labels(where, fields, clean),
         corrupted_labels={} if partner is None or corrupted is None else _labels(*partner, corrupted),
     )

@@ -27,12 +27,6 @@ class TokenBlock:
     answer_pos: Int[Tensor, " prompt"]
     words: Int[Tensor, "prompt pos"]
 
-    def select(self, rows: Int[Tensor, " row"]) -> "TokenBlock":
-        """The block of some prompts, as wide as before."""
-        return TokenBlock(
-            ids=self.ids[rows], mask=self.mask[rows], answer_pos=self.answer_pos[rows], words=self.words[rows]
-        )
-
 
 def stack_readings(readings: Sequence[Reading], *, width: int) -> TokenBlock:
     """Put prompts into one rectangle of a given width."""

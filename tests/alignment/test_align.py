@@ -204,20 +204,23 @@ def test_both_models_get_the_same_prompts(tiny_models, task):
     assert left_out
     assert sorted(left_out | set(t.prompt_index)) == list(range(24))
     assert all(d.reason.startswith("teacher: ") for d in t.dropped)
+    # notices are about the prompts that are left, of which the student could have read more
+    for side in (t, s):
+        assert any(n.startswith(f"{len(left_out)} of 24 prompts were left out") for n in side.notices)
+        smallest = side.group.bincount().min()
+        assert any(f"token length has {smallest} prompt" in n for n in side.notices) == bool(smallest < 8)
 
 
 def test_too_few_common_prompts_are_refused(tiny_models, task, monkeypatch):
     from circuitkit.alignment import prompts
 
     teacher, student = tiny_models["gpt2"], tiny_models["llama"]
-    build = prompts.build_batch
+    read = prompts.usable_prompts
 
     def half(task, model, **options):
-        batch = build(task, model, **options)
-        at = [i for i, n in enumerate(batch.prompt_index) if (n < 10) == (model is teacher)]
-        return batch.select(at)
+        return read(task, model, **options).only(range(10) if model is teacher else range(10, 20), dropped=())
 
-    monkeypatch.setattr(prompts, "build_batch", half)
+    monkeypatch.setattr(prompts, "usable_prompts", half)
     with pytest.raises(TaskError, match="Only 0 of 10 prompts of task 'numerals' can be used with both models"):
         shared_batches(teacher, student, task, n_prompts=20, seed=0, need_corrupted=False)
 

@@ -3,7 +3,6 @@
 import copy
 import json
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +11,9 @@ from task_tokenizers import Info, Reads, bert_like, causal, gpt2_like, llama3_li
 from circuitkit.core.errors import TaskError
 from circuitkit.interventions.rows import clean_logit_diff
 from circuitkit.models.loading import wrap_model
-from circuitkit.tasks.batch import PromptBatch, build_batch
+from circuitkit.tasks.batch import assemble, build_batch
 from circuitkit.tasks.loading import load_task
+from circuitkit.tasks.usable import Dropped, usable_prompts
 
 MODELS = [*causal(), *masked()]
 
@@ -175,21 +175,36 @@ def test_a_smaller_batch_is_the_beginning_of_a_larger_one(model: Reads) -> None:
     assert large.pairs[: len(small.pairs)] == small.pairs
 
 
-def test_select_takes_rows_in_order() -> None:
-    batch = build_batch(load_task("ioi"), Reads(gpt2_like()), n_prompts=40)
-    chosen = [7, 3, 30]
-    part = batch.select(chosen)
-    assert isinstance(part, PromptBatch)
-    assert part.pairs == tuple(batch.pairs[i] for i in chosen)
-    assert part.prompt_index == tuple(batch.prompt_index[i] for i in chosen)
-    assert part.group.tolist()[0] == 0
-    assert torch.equal(part.clean.ids, batch.clean.ids[chosen])
-    assert torch.equal(part.label_positions["IO"], batch.label_positions["IO"][chosen])
+def test_only_some_of_the_prompts() -> None:
+    model = Reads(gpt2_like())
+    found = usable_prompts(load_task("ioi"), model, n_prompts=40, seed=0, need_corrupted=True)
+    whole, chosen = assemble(found), {7, 3, 30}
+    left = (Dropped(index=0, prompt="x", reason="why"),)
+    part = assemble(found.only(chosen, dropped=left))
+    at = [i for i, n in enumerate(whole.prompt_index) if n in chosen]
+    assert part.prompt_index == (3, 7, 30)
+    assert part.pairs == tuple(whole.pairs[i] for i in at)
+    width = part.clean.ids.shape[1]
+    assert torch.equal(part.clean.ids, whole.clean.ids[at, :width])
+    assert torch.equal(part.label_positions["IO"], whole.label_positions["IO"][at])
     assert part.corrupted is not None
-    assert part.task == batch.task
-    same = batch.select(range(len(batch.pairs)))
-    assert torch.equal(same.group, batch.group)
-    assert replace(same, dropped=()).pairs == batch.pairs
+    assert (part.task, part.dropped) == (whole.task, left)
+    assert any("1 of 4 prompts were left out; the commonest reason (1): why" in notice for notice in part.notices)
+
+
+def test_rows_without_a_template_are_grouped_by_length_and_that_is_said(tmp_path) -> None:
+    said = "Rows name no template; prompts of equal token length are taken as one template."
+    longer = [{**row(i), "clean": f"Then in the end {name} went to"} for i, name in ((8, "Mary"), (9, "John"))]
+    alone = {**row(0), "clean": "Mary went to"}
+    lines = [*(row(i) for i in range(8)), *longer, alone]
+    model = Reads(gpt2_like())
+    batch = build_batch(rows(tmp_path, *lines), model, n_prompts=11, need_corrupted=False)
+    assert said in batch.notices
+    assert any(notice.startswith("1 of 11 prompts stands alone in a group") for notice in batch.notices)
+    named = build_batch(rows(tmp_path, *({**line, "template": "t"} for line in lines)), model, need_corrupted=False)
+    assert said not in named.notices
+    one = build_batch(rows(tmp_path, *lines[:8]), model, n_prompts=8, need_corrupted=False)
+    assert one.notices == ()
 
 
 def test_generated_partners_that_never_fit_are_dropped(tmp_path) -> None:

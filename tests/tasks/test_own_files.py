@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.loading import load_task, task_folder
+from circuitkit.tasks.prompt import UNNAMED
 from circuitkit.tasks.rows import read_objects, read_pairs
 from circuitkit.tasks.template import parse_template
 
@@ -57,7 +58,7 @@ def test_written_prompts(tmp_path, monkeypatch) -> None:
     first, second = by_clean["Then Mary went to"], by_clean["Then Lisa went to"]
     assert first.labels == {"END": (15, 17)}
     assert first.corrupted_labels == {"END": (14, 16)}
-    assert (first.corrupted, first.template) == ("Then John ran to", "prompt")
+    assert (first.corrupted, first.template) == ("Then John ran to", UNNAMED)
     assert (second.labels["WHO"], second.template) == ((5, 9), "x")
     monkeypatch.chdir(tmp_path)
     assert load_task("mine.jsonl").pairs(2) == task.pairs(2)

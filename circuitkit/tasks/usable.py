@@ -1,0 +1,110 @@
+"""The prompts of a task that a model can read, and those that it cannot, before they are put into tensors."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from circuitkit.core.errors import TaskError
+from circuitkit.tasks.pair_reading import PairReader
+from circuitkit.tasks.prompt import PromptPair
+from circuitkit.tasks.reader_model import ReadsPrompts
+from circuitkit.tasks.reading import PromptReader, Reading, Unusable
+from circuitkit.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A prompt that could not be used: its number in the task, its text, and why."""
+
+    index: int
+    prompt: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A prompt that can be used: its number in the task, its text, and both sides as tokens."""
+
+    index: int
+    pair: PromptPair
+    clean: Reading
+    corrupted: Reading | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsablePrompts:
+    """What one model can read of a task.
+
+    Attributes:
+        task: The task.
+        kept: The prompts that can be used, at least one.
+        dropped: The others.
+        n_asked: How many were asked for; a finite task may have fewer.
+    """
+
+    task: Task
+    kept: tuple[Kept, ...]
+    dropped: tuple[Dropped, ...]
+    n_asked: int
+
+    def only(self, numbers: Collection[int], *, dropped: Sequence[Dropped]) -> "UsablePrompts":
+        """The prompts of some numbers, with what is to be said about all others."""
+        chosen = set(numbers)
+        return replace(self, kept=tuple(row for row in self.kept if row.index in chosen), dropped=tuple(dropped))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user must know about how many prompts there are and what became of the others."""
+        found: list[str] = []
+        total = len(self.kept) + len(self.dropped)
+        if total < self.n_asked:
+            found.append(f"{self.n_asked} prompts were asked for and the task has {total}.")
+        if self.dropped:
+            reason, count = Counter(drop.reason for drop in self.dropped).most_common(1)[0]
+            found.append(
+                f"{len(self.dropped)} of {total} prompts were left out; the commonest reason ({count}): {reason}."
+            )
+        unknown = sum(row.clean.n_unknown > 0 for row in self.kept)
+        if unknown:
+            found.append(f"{unknown} of {len(self.kept)} prompts hold words that the tokenizer does not know.")
+        return tuple(found)
+
+
+def usable_prompts(
+    task: Task, model: ReadsPrompts, *, n_prompts: int, seed: int, need_corrupted: bool
+) -> UsablePrompts:
+    """Draw prompts from a task and tokenise them for a model; for the arguments see `build_batch`.
+
+    Raises:
+        TaskError: Fewer than half of the prompts can be used, or n_prompts is not positive.
+        ModelError: The tokenizer cannot say where its tokens are in the text, or lacks a mask token.
+    """
+    prompts = PromptReader(
+        tokenizer=model.tokenizer,
+        is_causal=model.is_causal,
+        max_length=model.info.max_length,
+        vocab_size=model.info.vocab_size,
+    )
+    reader = PairReader(prompts=prompts, need_corrupted=need_corrupted, equal=task.positional and not task.written)
+    pairs = task.pairs(n_prompts, seed=seed, fits=reader.fits if need_corrupted else None, alike=prompts.alike)
+    kept: list[Kept] = []
+    dropped: list[Dropped] = []
+    for index, pair in enumerate(pairs):
+        found = reader.read(pair)
+        if isinstance(found, Unusable):
+            dropped.append(Dropped(index=index, prompt=pair.clean, reason=found.reason))
+        else:
+            kept.append(Kept(index=index, pair=pair, clean=found[0], corrupted=found[1]))
+    _check_enough(task, len(kept), dropped)
+    return UsablePrompts(task=task, kept=tuple(kept), dropped=tuple(dropped), n_asked=n_prompts)
+
+
+def _check_enough(task: Task, n_kept: int, dropped: Sequence[Dropped]) -> None:
+    total = n_kept + len(dropped)
+    if 2 * n_kept >= total:
+        return
+    reason, count = Counter(drop.reason for drop in dropped).most_common(1)[0]
+    raise TaskError(
+        f"Only {n_kept} of {total} prompts of task {task.name!r} can be used with this model; wanted at least half. "
+        f"The commonest reason ({count} prompts): {reason}. Use another task or change its prompts."
+    )
