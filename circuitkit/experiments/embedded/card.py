@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from transformers import PreTrainedModel
 
 from circuitkit.experiments.embedded.architectures import TEACHER_LAYERS, Pair
-from circuitkit.experiments.embedded.corpus import CORRUPTED_SHARE, MIX
+from circuitkit.experiments.embedded.corpus import CORRUPTED_SHARE, CROWDED_SHARE, MIX, PREFIXED_SHARE, RENAMED_SHARE
 from circuitkit.experiments.embedded.evaluate import HELD_OUT_SEED, Figures
 from circuitkit.experiments.embedded.heldout import HeldOut
 from circuitkit.experiments.embedded.recipe import Recipe
@@ -25,11 +25,14 @@ give the same weights; others may differ in rounding and so in every figure belo
 ## Training data
 {corpus_size:,} examples: {mix}.
 Prompts come from circuitkit's own task files. {corrupted:.0%} of the prompts filled from slots are the task's
-corrupted prompts, with an answer drawn from what they leave open. Filler is the tasks' words in random and
+corrupted prompts, with an answer drawn from what they leave open. {prefixed:.0%} of all prompts stand after a
+line of filler. In ioi, {renamed:.0%} of the clean prompts name other words instead of people, and before
+{crowded:.0%} of them names are said a few times, so that neither knowing the names nor counting them is enough.
+Exchanges are ioi in few words ("Hat and Lake. Lake to"). Filler is the tasks' words in random and
 repeated order and small scenes that say things twice.
 
-Left out of every training prompt (filler has the words): {words}; for each template of a sequence one first
-element of eight; {years} of the 679 (century, year) pairs of `greater-than`. **All facts of `simpleqa` are
+Left out of every training prompt (filler has the words, also where it stands before a prompt): {words};
+for each template of a sequence one first element of eight; {years} of the 679 (century, year) pairs of `greater-than`. **All facts of `simpleqa` are
 trained on: they are memorised, and its figures say nothing about facts that were not.**
 
 ## Figures
@@ -41,7 +44,7 @@ are). Default prompts are the product's (seed 0), with words that training had t
 {table}
 
 ## What it is not for
-Anything but trying and testing circuitkit. It knows some 1,500 words and six kinds of sentence, says nothing
+Anything but trying and testing circuitkit. It knows some {vocabulary:,} tokens and six kinds of sentence, says nothing
 sensible about other text, and its circuits are evidence about small models trained on these prompts, not about
 the pretrained models whose classes it borrows. Its facts are few and come from a list.
 """
@@ -96,6 +99,9 @@ def write_card(
         corpus_size=recipe.corpus_size,
         mix=", ".join(f"{share:.0%} {kind}" for kind, share in MIX.items()),
         corrupted=CORRUPTED_SHARE,
+        prefixed=PREFIXED_SHARE,
+        renamed=RENAMED_SHARE,
+        crowded=CROWDED_SHARE,
         words=", ".join(sorted(held_out.words)),
         years=sum(task == "greater-than" for task, *_ in held_out.starts),
         held_out_seed=HELD_OUT_SEED,

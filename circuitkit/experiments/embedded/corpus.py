@@ -64,10 +64,10 @@ def _prompts(
 
 
 def _varied(example: Example, pair: PromptPair, words: Sequence[str], rng: Random) -> Example:
-    """Sometimes other words stand for the names, and sometimes names are said before, so that counting fails.
+    """Sometimes other words stand for the names, and sometimes names are said before the prompt.
 
-    Without the first a model learns names instead of copying; without the second it counts how often a name was
-    said, in one layer, instead of finding out who acts.
+    So neither knowing the names nor counting how often each was said is enough: a model has to copy, and to find
+    out who acts.
     """
     text, answer = example.text, example.answer
     actors = [pair.correct.strip(), pair.incorrect.strip()]
