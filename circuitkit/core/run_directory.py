@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from circuitkit.core.errors import ResultError
-from circuitkit.core.run_path import RESULT, check_target
+from circuitkit.core.run_path import RESULT, TENSORS, check_target
+from circuitkit.core.utf8 import printable
 
-_TENSORS = "tensors.safetensors"
+Axes = Mapping[str, tuple[str, ...]]
+Contents = tuple[Mapping[str, Any], Mapping[str, Tensor], Axes]
+"""Result, tensors and axes of one run, as `save_run` takes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,7 +39,9 @@ def save_run(
     path: Path,
     result: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-    axes: Mapping[str, tuple[str, ...]],
+    axes: Axes,
+    *,
+    children: Mapping[str, Contents] | None = None,
 ) -> Path:
     """Write a run directory through a temporary sibling, replacing only an earlier run.
 
@@ -45,28 +50,35 @@ def save_run(
         result: JSON-able result; `schema` must be among its keys. Not-a-number and infinity are refused.
         tensors: Tensors to keep beside it.
         axes: The name of every axis of every tensor, added to the JSON.
+        children: Runs to write inside this one, by the name of their directory.
 
     Raises:
         ResultError: The directory cannot be written (a file in the way, no right, no space).
     """
     check_target(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            fresh = Path(folder) / "run"
+            _write(fresh, result, tensors, axes)
+            for name, contents in (children or {}).items():
+                _write(fresh / name, *contents)
+            _swap_in(fresh, path, aside=Path(folder) / "old")
+    except (OSError, SafetensorError) as error:
+        raise ResultError(f"Result could not be written to {str(path)!r}: {error}. Name another with --out.") from error
+    return path
+
+
+def _write(folder: Path, result: Mapping[str, Any], tensors: Mapping[str, Tensor], axes: Axes) -> None:
     described = {
         name: {"axes": list(axes[name]), "shape": list(t.shape), "dtype": str(t.dtype).removeprefix("torch.")}
         for name, t in tensors.items()
     }
     text = json.dumps({**result, "tensors": described}, indent=1, ensure_ascii=False, allow_nan=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            fresh = Path(folder) / "run"
-            fresh.mkdir()
-            (fresh / RESULT).write_text(text + "\n", encoding="utf-8")
-            if tensors:
-                save_file({k: t.contiguous() for k, t in tensors.items()}, fresh / _TENSORS)
-            _swap_in(fresh, path, aside=Path(folder) / "old")
-    except (OSError, SafetensorError) as error:
-        raise ResultError(f"Result could not be written to {str(path)!r}: {error}. Name another with --out.") from error
-    return path
+    folder.mkdir()
+    (folder / RESULT).write_text(printable(text) + "\n", encoding="utf-8")
+    if tensors:
+        save_file({k: t.contiguous() for k, t in tensors.items()}, folder / TENSORS)
 
 
 def _swap_in(fresh: Path, path: Path, *, aside: Path) -> None:
@@ -93,7 +105,7 @@ def load_run(path: Path | str, *, schema: str | None = None) -> Run:
     path = Path(path)
     try:
         result = json.loads((path / RESULT).read_text(encoding="utf-8"))
-        tensors = load_file(path / _TENSORS) if (path / _TENSORS).exists() else {}
+        tensors = load((path / TENSORS).read_bytes()) if (path / TENSORS).exists() else {}
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ResultError(
             f"No run at {str(path)!r}: it holds no {RESULT}. Name a directory written by --out."
@@ -128,10 +140,8 @@ class ShardStore:
     def load(self, name: str) -> dict[str, Tensor] | None:
         """The shard's tensors, or None if it was never finished."""
         file = self.path / f"{name}.safetensors"
-        if not file.exists():
-            return None
         try:
-            return load_file(file)
+            return load(file.read_bytes()) if file.exists() else None  # load_file takes UTF-8 paths only
         except (OSError, SafetensorError) as error:
             raise ResultError(f"Shard {str(file)!r} cannot be read ({error}). Delete it and run again.") from error
 

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from circuitkit.core.errors import ResultError
 from circuitkit.core.run_directory import Run, load_run
+from circuitkit.core.utf8 import printable
 from circuitkit.reports.embedding import packed_circuitsvis, packed_plotly, script_json
 from circuitkit.reports.pages import Context, alignment_page, influence_page, table_page
 from circuitkit.reports.records import ALIGNMENT, INFLUENCE, TABLE
@@ -58,7 +59,7 @@ def render(run: Run) -> str:
 
 
 def _fill(template: str, context: Context) -> str:
-    return (
+    text = (
         environment()
         .get_template(template)
         .render(
@@ -71,6 +72,7 @@ def _fill(template: str, context: Context) -> str:
             data=script_json({"figures": context["figures"], "attention": context["attention"]}),
         )
     )
+    return printable(text)
 
 
 def _write(target: Path, text: str) -> Path:

@@ -1,9 +1,13 @@
+import errno
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 import torch
 
+from circuitkit.core import run_directory
 from circuitkit.core.errors import ResultError
 from circuitkit.core.run_directory import ShardStore, load_run, save_run
 from circuitkit.core.run_path import check_target, drop_partial, partial_folder
@@ -47,6 +51,87 @@ def test_nothing_foreign_is_overwritten(tmp_path):
     with pytest.raises(ResultError, match="cannot be written"):
         check_target(tmp_path / "file" / "run")
     assert (tmp_path / "folder" / "thesis.tex").read_text() == "mine"
+
+
+def _table(path):
+    table = {"schema": "circuitkit.alignment-table/1", "tasks": {"ioi": RESULT, "months": RESULT}}
+    children = {name: (RESULT, TENSORS, AXES) for name in table["tasks"]}
+    return save_run(path, table, {}, {}, children=children)
+
+
+def test_a_result_json_does_not_make_a_folder_ours(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    for text in ('{"schema": "their.results/1"}', "[1]", "half a", "\udcff"):
+        (tmp_path / "theirs" / "result.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(ResultError, match=r"other files in it \('result.json'\)"):
+            save_run(tmp_path / "theirs", RESULT, {}, {})
+        assert (tmp_path / "theirs" / "result.json").exists()
+    run = save_run(tmp_path / "run", RESULT, TENSORS, AXES)
+    for name in ("notes.txt", "ioi"):
+        (run / name).mkdir()
+        with pytest.raises(ResultError, match=name):
+            save_run(run, RESULT, {}, {})
+        (run / name).rmdir()
+    save_run(run, RESULT, {}, {})
+
+
+def test_what_a_table_holds_is_looked_through(tmp_path):
+    table = _table(tmp_path / "table")
+    assert load_run(_table(table) / "ioi").tensors["clean"].shape == (3,)
+    (table / "ioi" / "thesis.tex").write_text("mine")
+    with pytest.raises(ResultError, match=r"ioi/thesis\.tex"):
+        _table(table)
+    (table / "ioi" / "thesis.tex").unlink()
+    save_run(table, RESULT, {}, {})
+    assert sorted(p.name for p in table.iterdir()) == ["result.json"]
+
+
+def test_runs_inside_a_run_appear_with_it_or_not_at_all(tmp_path, monkeypatch):
+    table, calls = _table(tmp_path / "table"), []
+    (table / "report.html").write_text("old")
+
+    def full(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return run_directory_save(*args)
+
+    run_directory_save = run_directory.save_file
+    monkeypatch.setattr(run_directory, "save_file", full)
+    with pytest.raises(ResultError, match="No space left on device"):
+        _table(table)
+    assert sorted(p.name for p in table.iterdir()) == ["ioi", "months", "report.html", "result.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["table"]
+
+
+def test_a_run_never_takes_the_place_of_the_current_directory(tmp_path, monkeypatch):
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    for path in (Path(), Path(), Path(".."), tmp_path / "inside", tmp_path, Path("/"), Path("x/.."), Path("../..")):
+        with pytest.raises(ResultError, match="current directory"):
+            check_target(path)
+    check_target(Path("run"))
+
+
+@pytest.mark.parametrize("length", [300, 250])
+def test_names_too_long_for_the_file_system_are_refused(tmp_path, length):
+    for path in (tmp_path / ("n" * length), tmp_path / "not" / "there" / ("n" * length)):
+        with pytest.raises(ResultError, match="too long") as caught:
+            check_target(path)
+        assert len(str(caught.value)) < 300
+    deep = tmp_path.joinpath(*["n" * 200] * 20)
+    with pytest.raises(ResultError, match="too long"):
+        check_target(deep)
+    with pytest.raises(ResultError, match="too long"):
+        ShardStore(partial_folder(tmp_path / ("n" * length)), "key").load("0")
+    check_target(tmp_path / ("n" * 240))
+
+
+def test_names_that_are_not_utf8_are_written_and_read_back(tmp_path):
+    name = os.fsdecode(b"pr\xff")
+    run = save_run(tmp_path / "run", {**RESULT, "tasks": {name: 1}}, {}, {})
+    assert "pr\\udcff" in (run / "result.json").read_text(encoding="utf-8")
+    assert load_run(run).result["tasks"] == {name: 1}
 
 
 def test_broken_runs_are_named_in_one_line(tmp_path):
