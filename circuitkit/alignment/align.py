@@ -97,6 +97,8 @@ def align(
         null=null,
         controls=controls,
         seed=seed,
+        batch_size=batch_size,
+        data=task.data,
     )
     choose_methods(settings.similarity, teacher.info, student.info)  # refuse what is undefined before the long sweeps
     batches = shared_batches(
@@ -130,14 +132,8 @@ def _run(job: Comparison, student_model: HookedModel, made_with: Mapping[str, An
             "of different types (heads against MLPs). Raise --top-k."
         )
     observed = float(alignment_score(matching, teacher.values, student.values))
-    scores = score_matching(
-        matching,
-        similarity,
-        teacher,
-        student,
-        settings=settings,
-        random_student=job.random_students(teacher, student_model, observed),
-    )
+    random_student, failed = job.random_students(teacher, student_model, observed)
+    scores = score_matching(matching, similarity, teacher, student, settings=settings, random_student=random_student)
     control, unknown = _control(job, teacher, student_model)
     return AlignmentResult(
         teacher=teacher,
@@ -152,7 +148,7 @@ def _run(job: Comparison, student_model: HookedModel, made_with: Mapping[str, An
         task=describe_task(job.batches[0]),
         settings=settings.to_dict(),
         made_with=made_with,
-        warnings=(*collect_warnings(teacher, student, similarity, scores, control), *unknown),
+        warnings=(*collect_warnings(teacher, student, similarity, scores, control), *unknown, *failed),
     )
 
 

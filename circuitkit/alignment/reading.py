@@ -66,7 +66,8 @@ def _fields(result: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, 
 
 def _influence(result: dict[str, Any], tensors: Mapping[str, Tensor], side: str) -> Influence:
     settings = result["settings"]
-    own = {key: settings[key] for key in ("n_prompts", "ablation", "normalize", "bootstrap", "seed")}
+    shared = ("n_prompts", "ablation", "normalize", "bootstrap", "seed", "batch_size", "data")
+    own = {key: settings[key] for key in shared}
     return Influence(
         model=ModelInfo(**result[side]),
         task=result["task"],

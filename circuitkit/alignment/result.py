@@ -19,6 +19,7 @@ from circuitkit.alignment.scores import AlignmentScores
 from circuitkit.alignment.similarity.types import Similarity
 from circuitkit.core.run_directory import save_run
 from circuitkit.discovery.influence import Influence
+from circuitkit.discovery.normalize import influence_unit
 
 SCHEMA = "circuitkit.alignment/1"
 
@@ -165,7 +166,7 @@ class AlignmentResult:
 def _units(teacher: Influence) -> dict[str, str]:
     return {
         "drop": "logits",
-        "influence": f"share of the {teacher.normalize} of all drops",
+        "influence": influence_unit(teacher.normalize, teacher.sign),
         "ci95": "of influence",
         "mean_drop": "percent of the model's own logit difference",
         "over_10": "share of components, 0 to 1",

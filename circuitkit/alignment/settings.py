@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 from circuitkit.alignment.matching import Direction, MatchingMethod
 from circuitkit.alignment.similarity.types import SimilarityOption
 from circuitkit.core.errors import OptionError
+from circuitkit.core.seeds import check_seed
 from circuitkit.discovery.normalize import Normalize, Sign
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 
@@ -15,7 +16,7 @@ BatchSize = int | Literal["auto"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignSettings:
-    """Options that the numbers of an alignment depend on; see `align` for what they mean.
+    """Every option of an alignment; see `align` for what they mean.
 
     Attributes:
         n_prompts: Prompts asked for.
@@ -30,6 +31,8 @@ class AlignSettings:
         null: The nulls that stand beside the score.
         controls: Whether the student before distillation is measured where its origin is known.
         seed: Seed of prompts, bootstrap, permutations and random students.
+        batch_size: Rows run at a time.
+        data: The data file that took the place of the task's own, as typed; None where there was none.
     """
 
     n_prompts: int
@@ -44,6 +47,8 @@ class AlignSettings:
     null: NullOption
     controls: bool
     seed: int
+    batch_size: BatchSize = "auto"
+    data: str | None = None
 
     @classmethod
     def parse(
@@ -61,6 +66,8 @@ class AlignSettings:
         null: str,
         controls: bool,
         seed: int,
+        batch_size: BatchSize,
+        data: str | None,
     ) -> "AlignSettings":
         """Check every option.
 
@@ -79,7 +86,9 @@ class AlignSettings:
             bootstrap=_at_least("Number of bootstrap draws", bootstrap, 0),
             null=_one_of("Null", null, NullOption),
             controls=controls,
-            seed=seed,
+            seed=check_seed(seed),
+            batch_size=batch_size if batch_size == "auto" else _at_least("Batch size", batch_size, 1),
+            data=data,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
 from circuitkit.core.run_directory import ShardStore, save_run
+from circuitkit.core.seeds import check_seed
 from circuitkit.discovery.baseline import Baseline, measure_baseline
-from circuitkit.discovery.normalize import Normalize, Sign, normalize_influence
+from circuitkit.discovery.normalize import Normalize, Sign, influence_unit, normalize_influence
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.sweep import sweep, sweep_key
 from circuitkit.models.hooked_model import HookedModel
@@ -126,7 +127,7 @@ class Influence:
             **self.made_with,
             "units": {
                 "drop": "logits",
-                "influence": f"share of the {self.normalize} of all drops",
+                "influence": influence_unit(self.normalize, self.sign),
                 "ci95": "of influence",
             },
             "logit_diff": {"mean": baseline.mean, "ci95": baseline.ci95, "accuracy": baseline.accuracy},
@@ -180,9 +181,9 @@ def influence(
 
     Raises:
         TaskError: Too few prompts can be used.
-        OptionError: An option is unknown or does not go with the task.
+        OptionError: An option is unknown, out of range or does not go with the task.
     """
-    ablation = parse_ablation(ablation)
+    ablation, seed = parse_ablation(ablation), check_seed(seed)
     if bootstrap < 0:
         raise OptionError(f"{bootstrap} bootstrap draws were asked for; give 0 for no intervals, or a positive number.")
     batch = task if isinstance(task, PromptBatch) else _batch(model, task, n_prompts, seed, ablation)
@@ -206,6 +207,8 @@ def influence(
             "sign": sign,
             "bootstrap": bootstrap,
             "seed": seed,
+            "batch_size": batch_size,
+            "data": task.data if isinstance(task, Task) else None,  # a batch does not know
         },
         made_with=made_with,
         notices=(*batch.notices, *_about_precision(model)),

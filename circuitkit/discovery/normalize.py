@@ -40,3 +40,10 @@ def normalize_influence(
     else:
         scale = raw.norm(p=1 if normalize == "l1" else 2, dim=-1, keepdim=True)
     return raw / scale.where(scale > 0, 1.0)
+
+
+def influence_unit(normalize: Normalize, sign: Sign) -> str:
+    """What an influence is, in plain words."""
+    divisor = {"max": "the greatest drop", "l1": "the sum of the drops", "l2": "the Euclidean norm of the drops"}
+    counted = {"clamp": "drops below 0 count as 0", "abs": "drops count by their size"}
+    return f"drop divided by {divisor[normalize]} among the model's components; {counted[sign]}"

@@ -3,6 +3,8 @@
 import difflib
 import hashlib
 import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -54,6 +56,26 @@ def load_task(name: str | Path, *, data: str | Path | None = None) -> Task:
     raise TaskError(f"There is no task {str(name)!r}; there are {', '.join(available_tasks())}.{hint}")
 
 
+def load_tasks(names: Sequence[str], *, data: str | Path | None = None) -> list[Task]:
+    """Load tasks, in order; a data file goes to the one among several that takes one.
+
+    Raises:
+        TaskError: As in `load_task`; or of several tasks none or more than one takes a data file.
+    """
+    if data is None or len(names) == 1:
+        return [load_task(name, data=data) for name in names]
+    takers = [name for name in names if _takes_data(name)]
+    if len(takers) != 1:
+        who = ", ".join(takers) or "none"
+        raise TaskError(f"--data {data} goes to one task; of {', '.join(names)}, those that take one: {who}.")
+    return [load_task(name, data=data if name in takers else None) for name in names]
+
+
+def _takes_data(name: str) -> bool:
+    path = task_folder() / f"{name}.toml" if name in available_tasks() else Path(name)
+    return path.suffix == ".toml" and read_definition(path).table is not None
+
+
 def read_definition(path: str | Path) -> TaskDefinition:
     """Read and check a task file, without its data.
 
@@ -78,7 +100,8 @@ def task_from_file(path: str | Path, *, data: str | Path | None = None) -> Task:
         return task_from_definition(definition, sha256=_hash(content))
     file = Path(data) if data is not None else path.parent / definition.table.file
     table = _read(file)
-    return task_from_definition(definition, sha256=_hash(content, table), table=table, table_name=str(file))
+    task = task_from_definition(definition, sha256=_hash(content, table), table=table, table_name=str(file))
+    return task if data is None else replace(task, data=str(data))
 
 
 def task_from_definition(

@@ -49,6 +49,7 @@ class Task:
         source: Where its prompt pairs come from.
         written: Whether the pairs were written out by a user. Where partners differ in length, written prompts
             are kept and their positions pooled; generated ones are drawn anew, and dropped if that fails.
+        data: The file that took the place of its own table, as typed; None where there was none.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Task:
     positional: bool
     source: PairSource
     written: bool = False
+    data: str | None = None
 
     def pairs(
         self,
