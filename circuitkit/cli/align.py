@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,12 +11,15 @@ import typer
 
 from circuitkit.cli import options
 from circuitkit.cli.console import notice, progress_bars
-from circuitkit.cli.output import check_outputs, default_out, write_json
-from circuitkit.core.errors import CircuitKitError, OptionError
+from circuitkit.cli.interrupt import kept
+from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.core.errors import CircuitKitError
 from circuitkit.core.run_path import drop_partial, partial_folder
 
 if TYPE_CHECKING:
     from circuitkit.alignment.result import AlignmentResult
+    from circuitkit.models.hooked_model import HookedModel
+    from circuitkit.tasks.task import Task
 
 GATE_NOT_MET = 3
 
@@ -64,24 +69,25 @@ def align(
     """Match a student's components to its teacher's and score how far their mechanisms agree."""
     names = options.split_tasks(task)
     rows_at_a_time = options.parse_batch_size(batch_size)
-    if min_alignment is not None and not bootstrap:
-        raise OptionError("--min-alignment needs the score's interval, and --bootstrap 0 turns it off; drop one.")
+    least = options.parse_gate(min_alignment, bootstrap=bootstrap)
     out = out or default_out("align", teacher, student, *names)
     check_outputs(out, html, json_to)
-    from circuitkit.alignment.align import align as measure
-    from circuitkit.models.loading import load_model
-    from circuitkit.tasks.loading import load_task
+    with kept(out):
+        from circuitkit.alignment.align import align as measure
+        from circuitkit.models.loading import load_model
+        from circuitkit.tasks.loading import load_tasks
 
-    tasks = [load_task(name, data=data) for name in names]
-    models = [load_model(name, device=device, dtype=dtype) for name in (teacher, student)]
-    results: list[AlignmentResult] = []
-    try:
+        tasks = load_tasks(names, data=data)
+        _check_names(tasks)
+        models = load_model(teacher, device=device, dtype=dtype), load_model(student, device=device, dtype=dtype)
+        _check_prompts(models, tasks, n_prompts=n_prompts, seed=seed, ablation=ablation)
+        say_replaced(out)
+        results: list[AlignmentResult] = []
         for loaded in tasks:
-            with progress_bars() as progress:
+            with progress_bars() as progress, _finished_kept(results, out):
                 results.append(
                     measure(
-                        models[0],
-                        models[1],
+                        *models,
                         loaded,
                         n_prompts=n_prompts,
                         ablation=ablation,
@@ -101,14 +107,38 @@ def align(
                         progress=progress,
                     )
                 )
-    except KeyboardInterrupt as interrupt:
-        notice(f"Interrupted. Finished shards are kept in {partial_folder(out)}; the same command goes on there.")
-        raise typer.Abort from interrupt
+        return _deliver(results, out, html, json_to, least)
+
+
+def _check_names(tasks: "Sequence[Task]") -> None:
+    from circuitkit.alignment.table import check_task_names
+
+    if len(tasks) > 1:
+        check_task_names([task.name for task in tasks])
+
+
+def _check_prompts(
+    models: "tuple[HookedModel, HookedModel]", tasks: "Sequence[Task]", *, n_prompts: int, seed: int, ablation: str
+) -> None:
+    """Of several tasks, find one that cannot be used before the first is measured."""
+    from circuitkit.alignment.prompts import shared_batches
+    from circuitkit.interventions.ablation import parse_ablation
+
+    need_corrupted = parse_ablation(ablation).needs_corrupted
+    for task in tasks if len(tasks) > 1 else ():
+        shared_batches(*models, task, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted)
+
+
+@contextmanager
+def _finished_kept(results: "Sequence[AlignmentResult]", out: Path) -> Generator[None]:
+    """Where a later task fails, say where the work of the earlier ones is."""
+    try:
+        yield
     except CircuitKitError:
         if results:
-            notice(f"What the tasks before this one took is kept in {partial_folder(out)} and will be found again.")
+            names = ", ".join(str(result.task["name"]) for result in results)
+            notice(f"The sweeps of {names} are kept in {partial_folder(out)} and will be found again.")
         raise
-    return _deliver(results, out, html, json_to, min_alignment)
 
 
 def _deliver(
@@ -128,18 +158,16 @@ def _deliver(
         write_json(table_dict(results), json_to)
         task_table(results)
     drop_partial(out)
-    page = report(out, html)
-    say = notice if json_to == "-" else typer.echo
-    say(f"run     {out}")
-    say(f"report  {page}")
+    say_where(out, report(out, html), json_to=json_to)
     return _gate(results, least)
 
 
 def _gate(results: "list[AlignmentResult]", least: float | None) -> int:
     if least is None:
         return 0
-    bounds = {str(result.task["name"]): result.scores.ci95 for result in results}
-    below = {name: bound[0] for name, bound in bounds.items() if bound is not None and bound[0] < least}
-    for name, low in below.items():
-        notice(f"Gate not met on {name}: the score's lower bound is {low:.3f}, wanted {least} or more.")
-    return GATE_NOT_MET if below else 0
+    missed = [result for result in results if result.scores.ci95 is None or not result.scores.ci95[0] >= least]
+    for result in missed:
+        bounds = result.scores.ci95
+        found = "has no lower bound" if bounds is None else f"has the lower bound {bounds[0]:.3f}"
+        notice(f"Gate not met on {result.task['name']}: the score {found}, wanted {least} or more.")
+    return GATE_NOT_MET if missed else 0

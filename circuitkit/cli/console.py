@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from circuitkit.core.progress import Progress as ProgressCallback
+from circuitkit.core.utf8 import printable
 
 
 @cache
@@ -18,7 +19,7 @@ def stderr() -> Console:
 
 def notice(text: str) -> None:
     """Print one plain line on standard error, as it is, never as markup."""
-    stderr().print(text, markup=False, soft_wrap=True)
+    stderr().print(printable(text), markup=False, soft_wrap=True)
 
 
 @contextmanager

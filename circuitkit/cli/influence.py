@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from circuitkit.cli import options
-from circuitkit.cli.console import notice, progress_bars
-from circuitkit.cli.output import check_outputs, default_out, write_json
+from circuitkit.cli.console import progress_bars
+from circuitkit.cli.interrupt import kept
+from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
 from circuitkit.core.run_path import drop_partial, partial_folder
 
 
 def influence(
     model: Annotated[str, typer.Argument(help="Embedded name, directory, .gguf file or hub id.")],
-    task: options.TaskOption,
+    task: options.OneTaskOption,
     n_prompts: options.Prompts = 384,
     ablation: options.AblationOption = "corrupted-mean",
     normalize: options.NormalizeOption = "max",
@@ -30,18 +31,20 @@ def influence(
     json_to: options.Json = None,
 ) -> None:
     """Measure how much every attention head and MLP contributes to a task."""
+    name = options.one_task(task)
     rows_at_a_time = options.parse_batch_size(batch_size)
-    out = out or default_out("influence", model, task)
+    out = out or default_out("influence", model, name)
     check_outputs(out, html, json_to)
-    from circuitkit.cli.tables import influence_table
-    from circuitkit.discovery.influence import influence as measure
-    from circuitkit.models.loading import load_model
-    from circuitkit.reports.html import report
-    from circuitkit.tasks.loading import load_task
+    with kept(out):
+        from circuitkit.cli.tables import influence_table
+        from circuitkit.discovery.influence import influence as measure
+        from circuitkit.models.loading import load_model
+        from circuitkit.reports.html import report
+        from circuitkit.tasks.loading import load_task
 
-    loaded_task = load_task(task, data=data)
-    loaded = load_model(model, device=device, dtype=dtype)
-    try:
+        loaded_task = load_task(name, data=data)
+        loaded = load_model(model, device=device, dtype=dtype)
+        say_replaced(out)
         with progress_bars() as progress:
             result = measure(
                 loaded,
@@ -57,14 +60,8 @@ def influence(
                 command=shlex.join(["circuitkit", *sys.argv[1:]]),
                 progress=progress,
             )
-    except KeyboardInterrupt as interrupt:
-        notice(f"Interrupted. Finished shards are kept in {partial_folder(out)}; the same command goes on there.")
-        raise typer.Abort from interrupt
-    result.save(out)
-    drop_partial(out)
-    write_json(result.to_dict(), json_to)
-    influence_table(result)
-    page = report(out, html)
-    say = notice if json_to == "-" else typer.echo
-    say(f"run     {out}")
-    say(f"report  {page}")
+        result.save(out)
+        drop_partial(out)
+        write_json(result.to_dict(), json_to)
+        influence_table(result)
+        say_where(out, report(out, html), json_to=json_to)

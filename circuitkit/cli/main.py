@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from circuitkit.cli import align, influence, models, report, tasks
+from circuitkit.cli.interrupt import Stopped, terminated_like_interrupted
 from circuitkit.core.errors import CircuitKitError
+from circuitkit.core.utf8 import printable
 from circuitkit.core.version import __version__
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -49,15 +51,16 @@ def main(args: list[str] | None = None) -> int:
     """
     command = typer.main.get_command(app)
     try:
-        code = command.main(args=args, prog_name="circuitkit", standalone_mode=False)
+        with terminated_like_interrupted():
+            code = command.main(args=args, prog_name="circuitkit", standalone_mode=False)
     except CircuitKitError as error:
         return _fail(str(error))
     except typer.TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')}. See circuitkit --help.")
-    except typer.Abort:  # the command has said what is kept
+    except Stopped:
         return INTERRUPTED
-    except KeyboardInterrupt:
-        typer.echo("circuitkit: interrupted before anything was measured; nothing was written.", err=True)
+    except (typer.Abort, KeyboardInterrupt):  # click makes the one of the other
+        typer.echo("circuitkit: interrupted; nothing was written.", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         # the reader of our output went away; what is still buffered has nowhere to go
@@ -68,7 +71,7 @@ def main(args: list[str] | None = None) -> int:
 
 def _fail(message: str) -> int:
     line = " ".join(message.split())
-    typer.echo(f"circuitkit: {line}", err=True)
+    typer.echo(f"circuitkit: {printable(line)}", err=True)
     return BAD_INPUT
 
 

@@ -6,17 +6,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import typer
+
+from circuitkit.cli.console import notice
+from circuitkit.core.digest import digest
 from circuitkit.core.errors import ResultError
-from circuitkit.core.run_path import check_target
+from circuitkit.core.run_path import RESULT, check_names, check_target
+from circuitkit.core.utf8 import printable
+
+_LONGEST = 120
 
 
 def default_out(*names: str) -> Path:
-    """`runs/NAME`, the name made of what was measured; a path contributes its last part."""
+    """`runs/NAME`, the name made of what was measured; a path contributes its last part, and a long name is cut."""
     parts = [
         re.sub(r"[^A-Za-z0-9._+-]+", "_", Path(name).name.removesuffix(".toml").removesuffix(".jsonl"))
         for name in names
     ]
-    return Path("runs") / "-".join(part.strip(".") or "x" for part in parts)
+    name = "-".join(part.strip(".") or "x" for part in parts)
+    if len(name) > _LONGEST:
+        whole = digest([printable(name) for name in names])
+        name = f"{name[: _LONGEST - 1 - len(whole)]}-{whole}"
+    return Path("runs") / name
 
 
 def check_outputs(out: Path, html: Path | None, json_to: str | None) -> None:
@@ -29,12 +40,29 @@ def check_outputs(out: Path, html: Path | None, json_to: str | None) -> None:
     for option, file in (("--html", html), ("--json", None if json_to in (None, "-") else Path(str(json_to)))):
         if file is None:
             continue
+        try:
+            check_names(file, file.parent / f".{file.name}.{'x' * 8}")
+        except OSError as error:
+            raise ResultError(f"{option} {str(file)[:120]!r} cannot be used: {error.strerror}.") from error
         if file.is_dir():
             raise ResultError(f"{option} {str(file)!r} is a directory; give a file name.")
         if not file.absolute().parent.is_dir():
             raise ResultError(
                 f"{option} {str(file)!r}: there is no directory {str(file.parent)!r}; make it or name another."
             )
+
+
+def say_replaced(out: Path) -> None:
+    """Say, while it can still be stopped, that an earlier run will go."""
+    if (out / RESULT).exists():
+        notice(f"This run replaces the earlier run in {out}.")
+
+
+def say_where(out: Path, page: Path, *, json_to: str | None) -> None:
+    """Print where the run and its report are; standard output belongs to the JSON where that goes there."""
+    say = notice if json_to == "-" else typer.echo
+    say(printable(f"run     {out}"))
+    say(printable(f"report  {page}"))
 
 
 def write_json(result: dict[str, Any], to: str | None) -> None:
@@ -45,7 +73,7 @@ def write_json(result: dict[str, Any], to: str | None) -> None:
     """
     if to is None:
         return
-    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = printable(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
     if to == "-":
         sys.stdout.write(text)
         return

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from circuitkit.core.utf8 import printable
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
@@ -15,4 +17,4 @@ def report(
     """Draw a saved run as one self-contained HTML file."""
     from circuitkit.reports.html import report as draw
 
-    typer.echo(draw(run, output))
+    typer.echo(printable(str(draw(run, output))))

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from circuitkit.alignment.result import AlignmentResult
 from circuitkit.cli.console import notice, stderr
+from circuitkit.core.utf8 import printable
 from circuitkit.discovery.baseline import Baseline
 from circuitkit.discovery.influence import Influence
 
@@ -110,7 +111,7 @@ def _number(value: float | None) -> str:
 
 def _plain(text: str, style: str = "") -> Text:
     """Text shown as it is: names and intervals hold square brackets, which rich takes for markup."""
-    return Text(text.strip(), style=style)
+    return Text(printable(text.strip()), style=style)
 
 
 def _print(table: Table) -> None:

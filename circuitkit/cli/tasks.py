@@ -19,7 +19,7 @@ def tasks(
     if name is None:
         for each in available_tasks():
             typer.echo(f"{each:14}{load_task(each).title}")
-        typer.echo("Your own: --task FILE.toml or --task FILE.jsonl (see README, 'Your own task').")
+        typer.echo("Your own: --task FILE.toml or --task FILE.jsonl (see README, 'Tasks, and your own').")
         return
     task = load_task(name, data=data)
     typer.echo(f"{task.name}: {task.title}\nsource  {task.citation}\nsha256  {task.sha256}")
