@@ -10,6 +10,7 @@ from circuitkit.alignment.scores import match_influences
 from circuitkit.alignment.settings import AlignSettings, BatchSize
 from circuitkit.alignment.similarity.measure import measure_similarity
 from circuitkit.alignment.similarity.types import Similarity
+from circuitkit.core.errors import ModelError
 from circuitkit.core.progress import Progress
 from circuitkit.discovery.influence import Influence, influence
 from circuitkit.models.hooked_model import HookedModel
@@ -67,20 +68,38 @@ class Comparison:
         )
         return similarity, match_influences(similarity, teacher, student, self.settings)
 
-    def random_students(self, teacher: Influence, student: HookedModel, observed: float) -> RandomStudentNull | None:
+    def random_students(
+        self, teacher: Influence, student: HookedModel, observed: float
+    ) -> tuple[RandomStudentNull | None, tuple[str, ...]]:
         """Students of the same configuration with fresh weights, if the options ask for them.
 
         Each has its own sweep, its own similarities and its own matches. One with nothing to match (under
-        `top_k`) scores 0.
+        `top_k`) scores 0. One whose activations are not finite is left out: the sweeps of the two models, which
+        are done by then, are worth keeping.
+
+        Returns:
+            The null, None where no random student could be measured, and a warning if some could not.
         """
         if self.settings.null not in ("random-student", "both"):
-            return None
-        seeds = tuple(range(self.settings.seed, self.settings.seed + RANDOM_STUDENTS))
-        scores: list[float] = []
-        for i, seed in enumerate(seeds, start=1):
-            fresh = student.with_random_weights(seed)
-            measured = self.influence(fresh, f"random student {i}/{RANDOM_STUDENTS}")
-            _, matching = self.match(teacher, fresh, measured)
-            score = alignment_score(matching, teacher.values, measured.values) if len(matching) else 0.0
-            scores.append(float(score))
-        return random_student_null(observed, tuple(scores), seeds)
+            return None, ()
+        scores: dict[int, float] = {}
+        failures: list[str] = []
+        for i, seed in enumerate(range(self.settings.seed, self.settings.seed + RANDOM_STUDENTS), start=1):
+            try:
+                scores[seed] = self._score_random(teacher, student.with_random_weights(seed), i)
+            except ModelError as error:
+                failures.append(str(error))
+        warnings = (
+            (
+                f"{len(failures)} of {RANDOM_STUDENTS} random students could not be measured and are left out of "
+                f"their null: {failures[0]}",
+            )
+            if failures
+            else ()
+        )
+        return (random_student_null(observed, tuple(scores.values()), tuple(scores)) if scores else None), warnings
+
+    def _score_random(self, teacher: Influence, fresh: HookedModel, number: int) -> float:
+        measured = self.influence(fresh, f"random student {number}/{RANDOM_STUDENTS}")
+        _, matching = self.match(teacher, fresh, measured)
+        return float(alignment_score(matching, teacher.values, measured.values)) if len(matching) else 0.0

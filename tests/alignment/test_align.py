@@ -6,12 +6,13 @@ import pytest
 import torch
 from tiny_models import build_raw
 
+from circuitkit.alignment import comparison
 from circuitkit.alignment.align import align
 from circuitkit.alignment.inheritance import trace_inheritance
 from circuitkit.alignment.prompts import shared_batches
 from circuitkit.alignment.result import AlignmentResult
 from circuitkit.core.component import Component
-from circuitkit.core.errors import OptionError, ResultError, TaskError
+from circuitkit.core.errors import ModelError, OptionError, ResultError, TaskError
 from circuitkit.models.loading import wrap_model
 from circuitkit.models.origin import Origin
 from circuitkit.tasks.loading import load_task
@@ -55,6 +56,27 @@ def test_json_holds_the_contract(result):
     assert {"teacher", "student", "compression", "brittleness"} <= set(found["robustness"])
     assert found["versions"]["circuitkit"]
     assert found["inheritance"] is None
+
+
+@pytest.mark.parametrize("broken", [{1, 3}, set(range(5))])
+def test_a_random_student_that_cannot_be_measured_is_left_out(result, pair, task, monkeypatch, broken):
+    true_influence = comparison.influence
+
+    def fails(model, batch, **options):
+        if any(f"seed {seed})" in model.info.name for seed in broken):
+            raise ModelError("not finite")
+        return true_influence(model, batch, **options)
+
+    monkeypatch.setattr(comparison, "influence", fails)
+    found = align(*pair, task, n_prompts=N, null="random-student", bootstrap=0)
+    null, whole = found.scores.random_student, result.scores.random_student
+    if len(broken) == 5:
+        assert null is None
+    else:
+        assert null.seeds == (0, 2, 4)
+        assert null.scores == pytest.approx(whole.scores[::2])
+    said = f"{len(broken)} of 5 random students could not be measured and are left out of their null: not finite"
+    assert said in found.warnings
 
 
 def test_pairs_add_up_to_the_score(result):
