@@ -20,15 +20,28 @@ MODULES = {  # family -> (blocks, output projection that reads z, module that wr
 }
 
 
-def token_batch(vocab_size: int, lengths: list[list[int]], *, positional: bool = True, seed: int = 0) -> PromptBatch:
-    """Random prompts; `lengths` holds one list a template: the length of each of its prompts (2 or more)."""
+def token_batch(
+    vocab_size: int,
+    lengths: list[list[int]],
+    *,
+    positional: bool = True,
+    seed: int = 0,
+    answer_inside: bool = False,
+    corrupted_lengths: list[list[int]] | None = None,
+) -> PromptBatch:
+    """Random prompts; `lengths` holds one list a template: the length of each of its prompts (2 or more).
+
+    `answer_inside` reads the answer in the middle of the prompt, as masked models do; corrupted prompts may have
+    other lengths where positions are pooled.
+    """
     generator = torch.Generator().manual_seed(seed)
     flat = [(template, length) for template, row in enumerate(lengths) for length in row]
-    width = max(length for _, length in flat)
-    answer = torch.tensor([length - 1 for _, length in flat])
+    other = [length for row in corrupted_lengths or lengths for length in row]
+    width = max(*other, *(length for _, length in flat))
 
-    def block() -> TokenBlock:
-        mask = torch.arange(width)[None] < (answer[:, None] + 1)
+    def block(sizes: list[int]) -> TokenBlock:
+        mask = torch.arange(width)[None] < torch.tensor(sizes)[:, None]
+        answer = torch.tensor([size // 2 if answer_inside else size - 1 for size in sizes])
         ids = torch.randint(3, vocab_size, mask.shape, generator=generator) * mask
         return TokenBlock(ids=ids, mask=mask, answer_pos=answer, words=torch.where(mask, torch.arange(width), -1))
 
@@ -41,8 +54,8 @@ def token_batch(vocab_size: int, lengths: list[list[int]], *, positional: bool =
         task=TaskInfo(name="random", sha256="0" * 64),
         pairs=(pair,) * len(flat),
         prompt_index=tuple(range(len(flat))),
-        clean=block(),
-        corrupted=block(),
+        clean=block([length for _, length in flat]),
+        corrupted=block(other),
         correct_ids=answers[:, 0],
         incorrect_ids=answers[:, 1],
         group=torch.tensor([keys.index(key) for key in flat]),
@@ -129,7 +142,7 @@ def _place(raw, family, component, act):
             return output
 
         return block.get_submodule(mlp).register_forward_hook(after)
-    width = raw.config.hidden_size // raw.config.num_attention_heads
+    width = getattr(raw.config, "head_dim", None) or raw.config.hidden_size // raw.config.num_attention_heads
     where = slice(component.head * width, (component.head + 1) * width)
 
     def before(_module, args):
