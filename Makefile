@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check wheel clean
+.PHONY: demo test check wheel reports clean
 
 demo: .venv/demo  ## Set up and run the main job on an embedded pair; ends with the path of its report.
 	$(BIN)/circuitkit align toy-gpt2 toy-distilgpt2 --task ioi --out runs/demo
@@ -18,6 +18,10 @@ check: .venv/dev  ## Lint, types and layer rules.
 
 wheel: .venv/dev  ## Build the wheel into dist/.
 	$(BIN)/python -m build --wheel
+
+reports: .venv/demo  ## Make the committed sample report again.
+	$(BIN)/circuitkit align toy-gpt2 toy-distilgpt2 --task ioi --device cpu --out runs/sample \
+		--html reports/toy-gpt2-toy-distilgpt2-ioi.html
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -10,6 +10,7 @@ import torch
 from circuitkit.core.errors import ModelError
 from circuitkit.models.family import Family
 from circuitkit.models.hooked_model import HookedModel
+from circuitkit.models.supported import FAMILIES
 
 if TYPE_CHECKING:
     import transformers
@@ -62,8 +63,6 @@ def copy_layers(
     teacher: "transformers.PreTrainedModel",
     student: "transformers.PreTrainedModel",
     layers: Mapping[int, int],
-    *,
-    families: tuple[Family, Family],
 ) -> None:
     """Overwrite a student's weights with its teacher's: embeddings, head and the chosen layers.
 
@@ -74,11 +73,17 @@ def copy_layers(
         teacher: The teacher.
         student: The student, of the same width; changed in place.
         layers: Student layer -> teacher layer, for every student layer.
-        families: Family of the teacher and of the student.
 
     Raises:
-        ModelError: A parameter has no counterpart of the same shape.
+        ModelError: The layers do not go with the two models, or a parameter has no counterpart of the same shape.
     """
+    families = FAMILIES[type(teacher).__name__], FAMILIES[type(student).__name__]
+    n_teacher, n_student = (len(f.blocks(raw)) for f, raw in zip(families, (teacher, student), strict=True))
+    if sorted(layers) != list(range(n_student)) or not set(layers.values()) <= set(range(n_teacher)):
+        raise ModelError(
+            f"Layers {dict(layers)} given for a student of {n_student} layers and a teacher of {n_teacher}; wanted a "
+            f"teacher layer from 0 to {n_teacher - 1} for every student layer."
+        )
     theirs = teacher.state_dict()
     for name, mine in student.state_dict().items():
         source = source_name(name, layers, families[1], families[0])
@@ -116,7 +121,7 @@ def initialised_only(teacher: HookedModel, student: HookedModel) -> HookedModel:
             f"{teacher.info.n_layers} layers; wanted the teacher that it was made from."
         )
     raw = copy.deepcopy(student.raw)
-    copy_layers(teacher.raw, raw, origin.layers, families=(teacher.family, student.family))
+    copy_layers(teacher.raw, raw, origin.layers)
     return HookedModel(
         raw=raw,
         tokenizer=student.tokenizer,

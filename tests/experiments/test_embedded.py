@@ -11,9 +11,9 @@ import torch
 from circuitkit.experiments.embedded.architectures import PAIRS, new_model
 from circuitkit.experiments.embedded.evaluate import HELD_OUT_SEED, held_out_task, measure
 from circuitkit.experiments.embedded.heldout import choose_held_out
-from circuitkit.experiments.embedded.initialisation import initialise_student
 from circuitkit.experiments.embedded.recipe import Recipe, embedded_tasks
 from circuitkit.models.embedded import EMBEDDED, card, embedded_path
+from circuitkit.models.inherit import copy_layers
 from circuitkit.models.loading import load_model
 from circuitkit.models.origin import Origin
 
@@ -100,7 +100,7 @@ def test_student_started_as_the_teacher_without_the_other_layers(pair):
     )
 
     fresh = new_model(pair.student, student.tokenizer, n_layers=2).eval()
-    initialise_student(fresh, teacher.raw, layers=pair.layers)
+    copy_layers(teacher.raw, fresh, dict(enumerate(pair.layers)))
     cut = copy.deepcopy(teacher.raw)
     blocks = {"gpt2": "transformer.h", "bert": "bert.encoder.layer", "llama": "model.layers"}[pair.kind]
     owner, _, attribute = blocks.rpartition(".")

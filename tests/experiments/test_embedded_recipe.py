@@ -12,10 +12,10 @@ from circuitkit.core.errors import ModelError
 from circuitkit.experiments.embedded.architectures import PAIRS, new_model
 from circuitkit.experiments.embedded.corpus import Example
 from circuitkit.experiments.embedded.encoding import IGNORED, encode
-from circuitkit.experiments.embedded.initialisation import initialise_student
 from circuitkit.experiments.embedded.losses import label_loss, logit_loss
 from circuitkit.experiments.embedded.recipe import Recipe, corpus_of, embedded_tasks, make_tokenizer
 from circuitkit.experiments.embedded.training import Schedule, distil, train
+from circuitkit.models.inherit import copy_layers
 from circuitkit.tasks.encoding import pad_id
 from circuitkit.tasks.prompt import PromptPair
 
@@ -161,7 +161,7 @@ def test_training_lowers_the_loss_and_repeats_itself(pair, corpus, tokenizers):
         teacher = new_model(pair.teacher, tokenizer, n_layers=4)
         losses = train(teacher, rows, SHORT, pad=pad, seed=0)
         student = new_model(pair.student, tokenizer, n_layers=2)
-        initialise_student(student, teacher, layers=pair.layers)
+        copy_layers(teacher, student, dict(enumerate(pair.layers)))
         distances = distil(student, teacher, rows, SHORT, temperature=2.0, pad=pad, seed=1)
         return losses, distances, {**teacher.state_dict(), **{f"s.{k}": v for k, v in student.state_dict().items()}}
 
@@ -176,7 +176,7 @@ def test_layers_that_do_not_fit_are_refused(tokenizers):
     teacher = new_model("toy-gpt2", tokenizers["gpt2"], n_layers=4)
     student = new_model("toy-distilgpt2", tokenizers["gpt2"], n_layers=2)
     for layers in ([0], [0, 4], [-1, 2]):
-        with pytest.raises(ModelError, match="wanted 2 numbers from 0 to 3"):
-            initialise_student(student, teacher, layers=layers)
-    with pytest.raises(ModelError, match="no such weight"):
-        initialise_student(student, new_model("toy-llama", tokenizers["llama"], n_layers=4), layers=[0, 2])
+        with pytest.raises(ModelError, match="wanted a teacher layer from 0 to 3"):
+            copy_layers(teacher, student, dict(enumerate(layers)))
+    with pytest.raises(ModelError, match="cannot start from layers of a llama teacher"):
+        copy_layers(new_model("toy-llama", tokenizers["llama"], n_layers=4), student, {0: 0, 1: 2})

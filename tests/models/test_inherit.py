@@ -6,8 +6,6 @@ from tiny_models import build_raw
 from transformers import BertForMaskedLM
 
 from circuitkit.core.errors import ModelError
-from circuitkit.models.families.bert import BertFamily
-from circuitkit.models.families.distilbert import DistilBertFamily
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.inherit import copy_layers, initialised_only
 from circuitkit.models.origin import Origin
@@ -54,7 +52,7 @@ def test_distilbert_from_bert(tiny_tokenizers, monkeypatch):
     vocab = len(tiny_tokenizers["bert"])
     teacher, student = build_raw("bert", vocab_size=vocab), build_raw("distilbert", vocab_size=vocab)
     assert isinstance(teacher, BertForMaskedLM)
-    copy_layers(teacher, student, LAYERS, families=(BertFamily(), DistilBertFamily()))
+    copy_layers(teacher, student, LAYERS)
     ids = torch.randint(5, vocab, (3, 7), generator=torch.Generator().manual_seed(0))
     expected = _through(teacher, LISTS["bert"], [2, 0], ids, monkeypatch)
     torch.testing.assert_close(student(input_ids=ids).logits, expected, atol=1e-5, rtol=0)

@@ -33,7 +33,8 @@ repeated order and small scenes that say things twice.
 
 Left out of every training prompt (filler has the words, also where it stands before a prompt): {words};
 for each template of a sequence one first element of eight; {years} of the 679 (century, year) pairs of
-`greater-than`. **All facts of `simpleqa` are trained on: they are memorised, and its figures say nothing about facts that were not.**
+`greater-than`. **All facts of `simpleqa` are trained on: they are memorised, and its figures say nothing
+about facts that were not.**
 
 ## Figures
 Right: the answer's logit is above the distractor's. Logit difference: the mean of the two logits' difference.

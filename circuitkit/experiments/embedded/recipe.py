@@ -11,9 +11,9 @@ from circuitkit.experiments.embedded.corpus import Example, training_corpus
 from circuitkit.experiments.embedded.encoding import encode
 from circuitkit.experiments.embedded.export import round_to_half
 from circuitkit.experiments.embedded.heldout import HeldOut, choose_held_out
-from circuitkit.experiments.embedded.initialisation import initialise_student
 from circuitkit.experiments.embedded.tokenizers import TokenizerKind, build_tokenizer
 from circuitkit.experiments.embedded.training import Schedule, distil, train
+from circuitkit.models.inherit import copy_layers
 from circuitkit.tasks.encoding import pad_id
 from circuitkit.tasks.loading import load_task
 from circuitkit.tasks.task import Task
@@ -92,7 +92,7 @@ def train_teacher(
 def initial_student(pair: Pair, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """A student that is some of its teacher's layers and nothing else."""
     student = new_model(pair.student, tokenizer, n_layers=len(pair.layers))
-    initialise_student(student, teacher, layers=pair.layers)
+    copy_layers(teacher, student, dict(enumerate(pair.layers)))
     return student
 
 
