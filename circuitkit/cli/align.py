@@ -12,16 +12,14 @@ import typer
 from circuitkit.cli import options
 from circuitkit.cli.console import notice, progress_bars
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.cli.output import check_outputs, default_out, say_replaced
 from circuitkit.core.errors import CircuitKitError
-from circuitkit.core.run_path import drop_partial, partial_folder
+from circuitkit.core.run_path import partial_folder
 
 if TYPE_CHECKING:
     from circuitkit.alignment.result import AlignmentResult
     from circuitkit.models.hooked_model import HookedModel
     from circuitkit.tasks.task import Task
-
-GATE_NOT_MET = 3
 
 
 def align(
@@ -74,6 +72,7 @@ def align(
     check_outputs(out, html, json_to)
     with kept(out):
         from circuitkit.alignment.align import align as measure
+        from circuitkit.cli.delivery import deliver
         from circuitkit.models.loading import load_model
         from circuitkit.tasks.loading import load_tasks
 
@@ -107,7 +106,7 @@ def align(
                         progress=progress,
                     )
                 )
-        return _deliver(results, out, html, json_to, least)
+        return deliver(results, out, html=html, json_to=json_to, least=least)
 
 
 def _check_names(tasks: "Sequence[Task]") -> None:
@@ -139,35 +138,3 @@ def _finished_kept(results: "Sequence[AlignmentResult]", out: Path) -> Generator
             names = ", ".join(str(result.task["name"]) for result in results)
             notice(f"The sweeps of {names} are kept in {partial_folder(out)} and will be found again.")
         raise
-
-
-def _deliver(
-    results: "list[AlignmentResult]", out: Path, html: Path | None, json_to: str | None, least: float | None
-) -> int:
-    """Save, print and draw finished results; the exit code says whether the gate was met."""
-    from circuitkit.alignment.table import save_table, table_dict
-    from circuitkit.cli.tables import alignment_table, task_table
-    from circuitkit.reports.html import report
-
-    if len(results) == 1:
-        results[0].save(out)
-        write_json(results[0].to_dict(), json_to)
-        alignment_table(results[0])
-    else:
-        save_table(results, out)
-        write_json(table_dict(results), json_to)
-        task_table(results)
-    drop_partial(out)
-    say_where(out, report(out, html), json_to=json_to)
-    return _gate(results, least)
-
-
-def _gate(results: "list[AlignmentResult]", least: float | None) -> int:
-    if least is None:
-        return 0
-    missed = [result for result in results if result.scores.ci95 is None or not result.scores.ci95[0] >= least]
-    for result in missed:
-        bounds = result.scores.ci95
-        found = "has no lower bound" if bounds is None else f"has the lower bound {bounds[0]:.3f}"
-        notice(f"Gate not met on {result.task['name']}: the score {found}, wanted {least} or more.")
-    return GATE_NOT_MET if missed else 0

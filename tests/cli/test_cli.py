@@ -175,7 +175,7 @@ def test_gate_is_the_lower_bound(run, place, tiny_dirs, student_dir):
 
 
 def test_gate_is_not_met_without_a_lower_bound():
-    from circuitkit.cli.align import _gate
+    from circuitkit.cli.delivery import _gate
 
     result = SimpleNamespace(task={"name": "ioi"}, scores=SimpleNamespace(ci95=None))
     assert _gate([result], 0.1) == 3
