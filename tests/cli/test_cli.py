@@ -9,18 +9,18 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from tiny_models import build_raw, save
 
 import circuitkit
+from circuitkit.alignment.align import align
 from circuitkit.cli.main import main
 from circuitkit.cli.output import default_out
 from circuitkit.core import run_directory
 from circuitkit.core.errors import TaskError
 from circuitkit.interventions import sweep as sweep_module
-from circuitkit.tasks.loading import load_tasks, task_folder
+from circuitkit.tasks.loading import load_task, load_tasks, task_folder
 
 NAMES = "Mary John Tom James Dan Sid Paul Kate".split()
 
@@ -174,10 +174,11 @@ def test_gate_is_the_lower_bound(run, place, tiny_dirs, student_dir):
     assert f"lower bound {low:.3f}" in err
 
 
-def test_gate_is_not_met_without_a_lower_bound():
+def test_gate_is_not_met_without_a_lower_bound(place, tiny_models):
     from circuitkit.cli.delivery import _gate
 
-    result = SimpleNamespace(task={"name": "ioi"}, scores=SimpleNamespace(ci95=None))
+    task = load_task("prompts.jsonl")
+    result = align(tiny_models["gpt2"], tiny_models["gpt2"], task, bootstrap=0, null="none", controls=False)
     assert _gate([result], 0.1) == 3
     assert _gate([result], None) == 0
 
