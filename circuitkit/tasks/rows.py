@@ -13,7 +13,7 @@ from circuitkit.tasks.task import Alike
 Fields = Mapping[str, object]
 
 _REQUIRED = ("clean", "correct", "incorrect")
-_OPTIONAL = ("corrupted", "template", "labels", "corrupted_labels")
+_OPTIONAL = ("corrupted", "template", "labels", "corrupted_labels", "id")  # id: the user's own, not read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -284,3 +284,9 @@ def test_filling_keeps_the_place_of_every_mention(words: list[str], literal: str
         assert filled[start:end] == words[int(slot[1:])]
     changed, _ = template.fill({f"s{i}": word for i, word in enumerate(words)}, overrides={("s0", 2): "!"})
     assert changed == literal + words[0] + "!" + filled[len(literal) + 2 * len(words[0]) :]
+
+
+def test_rows_may_carry_an_id_of_their_own(tmp_path) -> None:
+    plain = load_task(write(tmp_path / "plain.jsonl", GOOD))
+    named = load_task(write(tmp_path / "named.jsonl", {**GOOD, "id": "row-1"}))
+    assert named.pairs(1) == plain.pairs(1)
