@@ -29,8 +29,10 @@ def alignment_table(result: AlignmentResult) -> None:
 
 
 def task_table(results: Sequence[AlignmentResult]) -> None:
-    """Print one line a task."""
-    table = Table("task", "A", "95% interval", "null", "A*", "circuit A", "teacher logit diff", "student logit diff")
+    """Print one line a task; `before` is the score of the student before distillation."""
+    table = Table(
+        "task", "A", "95% interval", "null", "before", "A*", "circuit A", "teacher logit diff", "student logit diff"
+    )
     for result in results:
         scores = result.scores
         table.add_row(
@@ -38,6 +40,7 @@ def task_table(results: Sequence[AlignmentResult]) -> None:
             f"{scores.score:.3f}",
             _plain(interval(scores.ci95)),
             _number(None if scores.shuffle is None else scores.shuffle.mean),
+            _number(None if result.control is None else result.control.score),
             _number(scores.calibrated),
             _number(scores.circuit_alignment),
             *(f"{side.baseline.mean:.2f}" for side in (result.teacher, result.student)),
