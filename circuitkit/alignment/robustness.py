@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from circuitkit.core.bootstrap import percentile_interval
+from circuitkit.core.bootstrap import BootstrapWeights, percentile_interval, prompt_means
 from circuitkit.discovery.baseline import measure_baseline
 from circuitkit.discovery.influence import Influence
 
@@ -121,7 +121,7 @@ def retention(
     clean: Float[Tensor, " prompt"],
     ablated: Float[Tensor, "component prompt"],
     *,
-    weights: Float[Tensor, "draw prompt"] | None = None,
+    weights: BootstrapWeights | None = None,
 ) -> Retention | None:
     """Summarise one model's single-component drops, or None if its baseline is not clearly above 0.
 
@@ -132,7 +132,7 @@ def retention(
     """
     if not measure_baseline(clean, None).clear:
         return None
-    point = percent_drops(clean.double().mean(), ablated.double().mean(1))
+    point = percent_drops(clean.double().mean(), prompt_means(ablated))
     draws = None if weights is None else _drawn_drops(clean, ablated, weights)
     return Retention(
         mean_drop=float(point.mean()),
@@ -145,7 +145,7 @@ def retention(
 
 
 def measure_robustness(
-    teacher: Influence, student: Influence, *, weights: Float[Tensor, "draw prompt"] | None = None
+    teacher: Influence, student: Influence, *, weights: BootstrapWeights | None = None
 ) -> Robustness:
     """Retention of both models, compression and brittleness.
 
@@ -180,13 +180,13 @@ def brittleness(teacher_drop: float, student_drop: float, compression: float) ->
 def _drawn_drops(
     clean: Float[Tensor, " prompt"],
     ablated: Float[Tensor, "component prompt"],
-    weights: Float[Tensor, "draw prompt"],
+    weights: BootstrapWeights,
 ) -> Float[Tensor, "draw component"] | None:
     """Drops of every bootstrap draw; None where a draw's baseline is not a number above 0."""
-    baselines = weights @ clean.double()
+    baselines = weights.means(clean)
     if not bool(((baselines > 0) & baselines.isfinite()).all()):
         return None
-    return percent_drops(baselines, weights @ ablated.double().T)
+    return percent_drops(baselines, weights.means(ablated))
 
 
 def _share_over(drops: Float[Tensor, "*draw component"], percent: int) -> Float[Tensor, "*draw"]:

@@ -13,7 +13,7 @@ from circuitkit.alignment.nulls import RandomStudentNull, ShuffleNull, calibrate
 from circuitkit.alignment.score import alignment_score, circuit_alignment
 from circuitkit.alignment.settings import AlignSettings
 from circuitkit.alignment.similarity.types import Similarity
-from circuitkit.core.bootstrap import percentile_interval
+from circuitkit.core.bootstrap import percentile_interval, prompt_means
 from circuitkit.discovery.influence import Influence
 
 Interval = tuple[float, float]
@@ -96,7 +96,7 @@ def most_influential(influence: Influence, top_k: int | None) -> Bool[Tensor, " 
     """The K components with the greatest mean drop (its size, for the sign rule `abs`); None means all."""
     if top_k is None:
         return None
-    drops = influence.drops.double().mean(1)
+    drops = prompt_means(influence.drops)
     order = (drops.abs() if influence.sign == "abs" else drops).argsort(descending=True, stable=True)
     chosen = torch.zeros(len(drops), dtype=torch.bool)
     chosen[order[:top_k]] = True

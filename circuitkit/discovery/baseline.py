@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from circuitkit.core.bootstrap import percentile_interval
+from circuitkit.core.bootstrap import BootstrapWeights, percentile_interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Baseline:
         )
 
 
-def measure_baseline(clean: Float[Tensor, " prompt"], weights: Float[Tensor, "draw prompt"] | None) -> Baseline:
+def measure_baseline(clean: Float[Tensor, " prompt"], weights: BootstrapWeights | None) -> Baseline:
     """Summarise per-prompt logit differences.
 
     Args:
@@ -54,7 +54,7 @@ def measure_baseline(clean: Float[Tensor, " prompt"], weights: Float[Tensor, "dr
     error = values.std().item() / len(values) ** 0.5 if len(values) > 1 else float("inf")
     interval = None
     if weights is not None:
-        low, high = percentile_interval(weights @ values)
+        low, high = percentile_interval(weights.means(values))
         interval = (low.item(), high.item())
     accuracy = (values > 0).double().mean().item()
     return Baseline(

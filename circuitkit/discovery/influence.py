@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuitkit.core.bootstrap import bootstrap_weights, percentile_interval
+from circuitkit.core.bootstrap import BootstrapWeights, percentile_interval, prompt_means
 from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
@@ -68,18 +68,20 @@ class Influence:
     @property
     def values(self) -> Float[Tensor, " component"]:
         """Normalised influence (Eq. 5)."""
-        mean_drops = self.drops.double().mean(1)
-        return normalize_influence(mean_drops, normalize=self.normalize, sign=self.sign)
+        return self._scaled(prompt_means(self.drops))
 
-    def draws(self, weights: Float[Tensor, "draw prompt"]) -> Float[Tensor, "draw component"]:
+    def draws(self, weights: BootstrapWeights) -> Float[Tensor, "draw component"]:
         """Influences of bootstrap draws; the scale is drawn along."""
-        return normalize_influence(weights @ self.drops.double().T, normalize=self.normalize, sign=self.sign)
+        return self._scaled(weights.means(self.drops))
 
-    def weights(self) -> Float[Tensor, "draw prompt"] | None:
+    def _scaled(self, drops: Float[Tensor, "*draw component"]) -> Float[Tensor, "*draw component"]:
+        return normalize_influence(drops, normalize=self.normalize, sign=self.sign)
+
+    def weights(self) -> BootstrapWeights | None:
         """The bootstrap weights of this measurement, None when intervals are off."""
         if not self.n_draws:
             return None
-        return bootstrap_weights(len(self.clean), self.n_draws, seed=int(self.settings["seed"]))
+        return BootstrapWeights(n_prompts=len(self.clean), n_draws=self.n_draws, seed=int(self.settings["seed"]))
 
     @property
     def baseline(self) -> Baseline:
@@ -88,10 +90,12 @@ class Influence:
 
     def table(self) -> dict[str, dict[str, Any]]:
         """Drop (logits), influence and their 95% intervals, by component name."""
-        weights, values, drops = self.weights(), self.values, self.drops.double()
+        weights, drops = self.weights(), self.drops
+        mean_drops = prompt_means(drops)
+        values = self._scaled(mean_drops)
         rows: dict[str, dict[str, Any]] = {
             str(c): {
-                "drop": drops[i].mean().item(),
+                "drop": mean_drops[i].item(),
                 "influence": values[i].item(),
                 "ci95": None,
                 "drop_ci95": None,
@@ -99,7 +103,8 @@ class Influence:
             for i, c in enumerate(self.components)
         }
         if weights is not None:
-            for name, drawn in (("ci95", self.draws(weights)), ("drop_ci95", weights @ drops.T)):
+            drawn_drops = weights.means(drops)
+            for name, drawn in (("ci95", self._scaled(drawn_drops)), ("drop_ci95", drawn_drops)):
                 low, high = percentile_interval(drawn)
                 for i, row in enumerate(rows.values()):
                     row[name] = [low[i].item(), high[i].item()]

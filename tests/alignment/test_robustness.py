@@ -1,11 +1,13 @@
 """Drops, compression and brittleness against hand-worked numbers and a plain bootstrap."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from synthetic import make_influence, random_influence
 
 from circuitkit.alignment.robustness import Robustness, measure_robustness, percent_drops, retention
-from circuitkit.core.bootstrap import bootstrap_weights
+from circuitkit.core.bootstrap import BLOCK_BYTES, BootstrapWeights
 
 
 def test_worked_by_hand():
@@ -29,12 +31,19 @@ def test_no_percentages_of_a_baseline_that_is_noise(clean):
     assert found.compression == 0.5
 
 
+class _SinglePrompts(BootstrapWeights):
+    """Draws that are one prompt each, the last of them one that fails."""
+
+    def blocks(self, *, block_bytes: int = BLOCK_BYTES) -> Iterator[torch.Tensor]:
+        yield torch.eye(self.n_prompts, dtype=torch.float64)[[0, 1, 2, 5][: self.n_draws]]
+
+
 def test_draws_without_a_baseline_give_no_intervals():
     """Clear on the whole, but a draw may hold nothing but a wrong prompt."""
     clean = torch.tensor([3.0, 3.2, 2.8, 3.1, 3.0, -2.0, 2.9, -1.5])
     student = make_influence(clean, clean.expand(8, -1) / 2, n_params=500)
     teacher = random_influence(0, n_prompts=8)
-    weights = torch.eye(8, dtype=torch.float64)[[0, 1, 2, 5]]
+    weights = _SinglePrompts(n_prompts=8, n_draws=4, seed=0)
     kept = retention(student.clean, student.ablated, weights=weights)
     assert kept.mean_drop == pytest.approx(50)
     assert (kept.ci95, kept.over_10_ci95, kept.over_20_ci95) == (None, None, None)
@@ -42,7 +51,7 @@ def test_draws_without_a_baseline_give_no_intervals():
     assert found.teacher.ci95 is not None
     assert found.brittleness is not None
     assert found.brittleness_ci95 is None
-    sound = retention(student.clean, student.ablated, weights=weights[:3])
+    sound = retention(student.clean, student.ablated, weights=_SinglePrompts(n_prompts=8, n_draws=3, seed=0))
     assert sound.ci95 == pytest.approx((50, 50))
 
 
@@ -55,10 +64,10 @@ def test_a_student_that_is_not_smaller_has_no_brittleness():
 def test_intervals_are_those_of_a_plain_loop():
     teacher, student = random_influence(3), random_influence(4)
     student = make_influence(student.clean, student.ablated, n_params=600)
-    weights = bootstrap_weights(40, 200, seed=1)
+    weights = BootstrapWeights(n_prompts=40, n_draws=200, seed=1)
     found = measure_robustness(teacher, student, weights=weights)
     loops: dict[str, list[float]] = {"teacher": [], "student": [], "over": [], "beta": []}
-    for row in weights:
+    for row in torch.cat(list(weights.blocks())):
         means = {}
         for name, side in (("teacher", teacher), ("student", student)):
             base = float((row * side.clean).sum())
