@@ -20,7 +20,8 @@ from circuitkit.core.seeds import check_seed
 from circuitkit.discovery.baseline import Baseline, measure_baseline
 from circuitkit.discovery.normalize import Normalize, Sign, influence_unit, normalize_influence
 from circuitkit.interventions.ablation import Ablation, parse_ablation
-from circuitkit.interventions.sweep import sweep, sweep_key
+from circuitkit.interventions.sweep import sweep
+from circuitkit.interventions.sweep_key import sweep_key
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.info import ModelInfo
 from circuitkit.tasks.batch import PromptBatch, build_batch

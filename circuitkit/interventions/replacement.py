@@ -15,6 +15,7 @@ from circuitkit.interventions.rows import shards, take
 from circuitkit.models.capture import Point
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch
+from circuitkit.tasks.token_block import TokenBlock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,10 +25,13 @@ class Values:
     Attributes:
         z: Head values before the output projection.
         mlp: MLP outputs, output bias included.
+        start: In a causal model, the first position at which they can differ from the activations that they
+            replace: before it, all prompts that they come from have the tokens of the prompts that they go into.
     """
 
     z: Callable[[int], Float[Tensor, "#row #pos head d_head"]]
     mlp: Callable[[int], Float[Tensor, "#row #pos d_model"]]
+    start: int = 0
 
 
 Replacement = Callable[[Int[Tensor, " row"], int], Values]
@@ -57,7 +61,8 @@ def replacement(
     if ablation is Ablation.ZERO:
         return lambda rows, length: _zeros(model)
     if ablation is Ablation.RESAMPLE:
-        return lambda rows, length: _resampled(model, batch, rows)
+        assert batch.corrupted is not None
+        return taken_from(model, batch.corrupted, into=batch.clean, positional=batch.positional)
     return _means(model, batch, ablation, rows_at_a_time=rows_at_a_time, progress=progress)
 
 
@@ -67,16 +72,32 @@ def _zeros(model: HookedModel) -> Values:
     return Values(z=lambda layer: z, mlp=lambda layer: mlp)
 
 
-def _resampled(model: HookedModel, batch: PromptBatch, rows: Int[Tensor, " row"]) -> Values:
-    assert batch.corrupted is not None
-    taken = take(batch.corrupted, rows, model)
-    found = model.capture(taken.ids, taken.mask, ("z", "mlp_out"))
-    if not batch.positional:
-        found = {
-            point: {layer: _pooled(value, taken.mask) for layer, value in layers.items()}
-            for point, layers in found.items()
-        }
-    return Values(z=lambda layer: found["z"][layer], mlp=lambda layer: found["mlp_out"][layer])
+def taken_from(model: HookedModel, block: TokenBlock, *, into: TokenBlock, positional: bool = True) -> Replacement:
+    """Activations of every prompt's own partner: resample ablation, and activation patching in both directions.
+
+    Args:
+        model: The model.
+        block: The prompts that activations are taken from.
+        into: The prompts that they go into, row by row the partners of `block`.
+        positional: Whether a position means the same in both; if not, the mean over a partner's positions is taken.
+    """
+
+    def values(rows: Int[Tensor, " row"], length: int) -> Values:
+        taken = take(block, rows, model)
+        found = model.capture(taken.ids, taken.mask, ("z", "mlp_out"))
+        z, mlp = found["z"], found["mlp_out"]
+        if not positional:
+            z, mlp = ({layer: _pooled(x, taken.mask) for layer, x in point.items()} for point in (z, mlp))
+        start = first_difference(block.ids[rows], into.ids[rows]) if positional else 0
+        return Values(z=lambda layer: z[layer], mlp=lambda layer: mlp[layer], start=start)
+
+    return values
+
+
+def first_difference(one: Int[Tensor, "row pos"], other: Int[Tensor, "row pos"]) -> int:
+    """The first position at which any row of two token blocks differs; the width if none does."""
+    differs = (one != other).any(0)
+    return int(differs.long().argmax()) if bool(differs.any()) else one.shape[1]
 
 
 def _pooled(value: Float[Tensor, "row pos *rest"], mask: Bool[Tensor, "row pos"]) -> Float[Tensor, "row 1 *rest"]:
@@ -91,6 +112,7 @@ def _means(
     block = batch.clean if ablation is Ablation.MEAN else batch.corrupted
     assert block is not None
     group = batch.group if batch.positional else torch.zeros_like(batch.group)
+    starts = _shared_starts(batch, block)
     n_groups, width = int(group.max()) + 1, block.ids.shape[1] if batch.positional else 1
     layers, info = range(model.info.n_layers), model.info
     shape: dict[Point, tuple[int, ...]] = {
@@ -121,6 +143,19 @@ def _means(
         return Values(
             z=lambda layer: sums["z"][layer][where, :length].to(model.dtype),
             mlp=lambda layer: sums["mlp_out"][layer][where, :length].to(model.dtype),
+            start=int(starts[group[rows]].min()),
         )
 
     return values
+
+
+def _shared_starts(batch: PromptBatch, block: TokenBlock) -> Int[Tensor, " group"]:
+    """Of every group, the tokens that all its prompts begin with, in the clean batch and where means come from."""
+    groups = range(int(batch.group.max()) + 1)
+    if not batch.positional:
+        return torch.zeros(1, dtype=torch.long)
+    starts = [0] * len(groups)
+    for g in groups:
+        ids = torch.cat([batch.clean.ids[batch.group == g], block.ids[batch.group == g]])
+        starts[g] = first_difference(ids, ids[:1].expand_as(ids)) if len(ids) else 0
+    return torch.tensor(starts)

@@ -61,14 +61,3 @@ def clean_logit_diff(model: HookedModel, batch: PromptBatch, *, batch_size: int 
         logits = model.answer_logits(taken.ids, taken.mask, taken.answer_pos)
         out[rows] = logit_diff(logits, batch.correct_ids[rows], batch.incorrect_ids[rows]).cpu()
     return out
-
-
-def gather_positions(
-    x: Float[Tensor, "#row pos *rest"], positions: Int[Tensor, " row"]
-) -> Float[Tensor, "#row 1 *rest"]:
-    """Keep one position of every row; a single shared position is kept as it is."""
-    if x.shape[1] == 1:
-        return x
-    if x.shape[0] == 1:
-        return x[0, positions].unsqueeze(1)
-    return x[torch.arange(x.shape[0], device=x.device), positions].unsqueeze(1)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
-from einops import rearrange
-from jaxtyping import Float
+from einops import einsum, rearrange
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from circuitkit.models.rotary import Rotary
 
 if TYPE_CHECKING:
     import transformers
@@ -79,11 +81,23 @@ class Family(ABC):
         """What the attention reads when the residual stream is `x`."""
         return x
 
-    def attention_to_out(
-        self, block: nn.Module, output: Float[Tensor, "row pos width"]
-    ) -> Float[Tensor, "row pos d_model"]:
-        """The attention's contribution, bias included, from what the attention module returns first."""
-        return output
+    @abstractmethod
+    def queries(self, block: nn.Module, read: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos width"]:
+        """Queries of all heads side by side, before any rotation, from what the attention reads."""
+
+    @abstractmethod
+    def keys_values(
+        self, block: nn.Module, read: Float[Tensor, "row pos d_model"]
+    ) -> tuple[Float[Tensor, "row pos kv_width"], Float[Tensor, "row pos kv_width"]]:
+        """Keys and values of all key-value heads side by side, keys before any rotation."""
+
+    def rotary(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Rotary | None:
+        """How queries and keys are rotated at the positions of `ids`; None in families without rotation."""
+        return None
+
+    def scaling(self, block: nn.Module) -> float:
+        """The factor of the attention scores."""
+        return cast(Any, self.attention(block)).scaling
 
     @abstractmethod
     def mid(
@@ -124,17 +138,39 @@ class Family(ABC):
         output = raw.base_model(input_ids=ids, attention_mask=mask.to(torch.long), **self.forward_kwargs)
         return output.last_hidden_state
 
-    def final_norm(self, raw: nn.Module, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+    def final_norm(self, raw: nn.Module, resid: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
         """The norm between the last block and the language-model head."""
         return resid
 
-    def unembed(self, raw: nn.Module, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+    def transform(self, raw: nn.Module, hidden: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
+        """What the language-model head does before the unembedding."""
+        return hidden
+
+    @abstractmethod
+    def unembedding(self, raw: nn.Module) -> nn.Linear:
+        """The last matrix: one row a token of the vocabulary."""
+
+    def head(self, raw: nn.Module, hidden: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row vocab"]:
+        """The language-model head, for what `hidden` returns."""
+        return self.unembedding(raw)(self.transform(raw, hidden))
+
+    def unembed(self, raw: nn.Module, resid: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row vocab"]:
         """Logits from the residual stream after the last block: final norm, then the language-model head."""
         return self.head(raw, self.final_norm(raw, resid))
 
-    @abstractmethod
-    def head(self, raw: nn.Module, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
-        """The language-model head, for what `hidden` returns."""
+    def unembed_tokens(
+        self, raw: nn.Module, resid: Float[Tensor, "*unit row d_model"], tokens: Int[Tensor, "row token"]
+    ) -> Float[Tensor, "*unit row token"]:
+        """Logits of some tokens only: as many rows of the unembedding are used as there are tokens."""
+        hidden = self.transform(raw, self.final_norm(raw, resid))
+        matrix = self.unembedding(raw)
+        if matrix.weight.is_meta:  # weights that accelerate keeps elsewhere come only when the module is called
+            row = torch.arange(len(tokens), device=tokens.device)[:, None]
+            return matrix(hidden)[..., row, tokens]
+        hidden, tokens = hidden.to(matrix.weight.device), tokens.to(matrix.weight.device)
+        logits = einsum(hidden, matrix.weight[tokens], "... row d, row token d -> ... row token")
+        bias = cast(Tensor | None, matrix.bias)
+        return logits if bias is None else logits + bias[tokens]
 
     def sizes(self, config: "transformers.PreTrainedConfig") -> Sizes:
         """Read the sizes from a configuration."""

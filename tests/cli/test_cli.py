@@ -19,7 +19,7 @@ from circuitkit.cli.main import main
 from circuitkit.cli.output import default_out
 from circuitkit.core import run_directory
 from circuitkit.core.errors import TaskError
-from circuitkit.interventions import sweep as sweep_module
+from circuitkit.interventions import engine
 from circuitkit.tasks.loading import load_task, load_tasks, task_folder
 
 NAMES = "Mary John Tom James Dan Sid Paul Kate".split()
@@ -196,8 +196,8 @@ def test_influence_and_report(run, place, tiny_dirs):
 
 
 def test_interrupted_work_goes_on(run, place, tiny_dirs, monkeypatch):
-    monkeypatch.setattr(sweep_module, "PROMPTS_PER_SHARD", 2)
-    true_shard, calls = sweep_module._shard, []
+    monkeypatch.setattr(engine, "PROMPTS_PER_SHARD", 2)
+    true_shard, calls = engine._prompts, []
 
     def interrupted(*args, **kwargs):
         if len(calls) == 2:
@@ -206,13 +206,13 @@ def test_interrupted_work_goes_on(run, place, tiny_dirs, monkeypatch):
         return true_shard(*args, **kwargs)
 
     args = ["influence", tiny_dirs["gpt2"], "-t", "prompts.jsonl", "--bootstrap", 20, "--out", "inf"]
-    monkeypatch.setattr(sweep_module, "_shard", interrupted)
+    monkeypatch.setattr(engine, "_prompts", interrupted)
     code, _, err = run(*args)
     assert code == 130
     assert "the same command goes on" in err
     assert not (place / "inf").exists()
     counted = []
-    monkeypatch.setattr(sweep_module, "_shard", lambda *a, **k: counted.append(1) or true_shard(*a, **k))
+    monkeypatch.setattr(engine, "_prompts", lambda *a, **k: counted.append(1) or true_shard(*a, **k))
     assert run(*args)[0] == 0
     assert len(counted) == 1
     assert sorted(p.name for p in place.iterdir()) == ["inf", "prompts.jsonl"]

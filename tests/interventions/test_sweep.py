@@ -9,10 +9,11 @@ from brute_force import ablated_logit_diff, token_batch
 from circuitkit.core.component import Component
 from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.run_directory import ShardStore
-from circuitkit.interventions import sweep as sweep_module
+from circuitkit.interventions import engine
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.rows import clean_logit_diff
-from circuitkit.interventions.sweep import sweep, sweep_key
+from circuitkit.interventions.sweep import sweep
+from circuitkit.interventions.sweep_key import sweep_key
 
 LENGTHS = {"one length": [[9] * 5], "padded": [[6, 6, 9, 9], [7, 7, 7, 12]], "single prompt": [[8]]}
 
@@ -44,7 +45,7 @@ def test_pooled_equals_brute_force(tiny_model, ablation):
 def test_numbers_do_not_depend_on_how_the_work_is_cut(tiny_model, monkeypatch):
     batch = token_batch(tiny_model.info.vocab_size, [[6, 6, 9, 9], [7, 7, 7, 12]])
     whole = sweep(tiny_model, batch)
-    monkeypatch.setattr(sweep_module, "PROMPTS_PER_SHARD", 3)
+    monkeypatch.setattr(engine, "PROMPTS_PER_SHARD", 3)
     for batch_size in (1, 7, 1000):
         cut = sweep(tiny_model, batch, batch_size=batch_size)
         torch.testing.assert_close(cut.ablated, whole.ablated, atol=1e-4, rtol=0)
@@ -69,15 +70,15 @@ def test_clean_values_are_the_models_own(tiny_model):
 def test_out_of_memory_halves_the_rows(tiny_models, monkeypatch):
     model = tiny_models["gpt2"]
     batch = token_batch(model.info.vocab_size, [[8] * 3])
-    whole, true_ablate, sizes = sweep(model, batch), sweep_module.Replay.ablate, []
+    whole, true_run, sizes = sweep(model, batch), engine.Replay.run, []
 
-    def fails_above_two(self, units, values):
+    def fails_above_two(self, units, values, tokens=None):
         sizes.append(len(units))
         if len(units) > 2:
             raise torch.OutOfMemoryError
-        return true_ablate(self, units, values)
+        return true_run(self, units, values, tokens)
 
-    monkeypatch.setattr(sweep_module.Replay, "ablate", fails_above_two)
+    monkeypatch.setattr(engine.Replay, "run", fails_above_two)
     torch.testing.assert_close(sweep(model, batch).ablated, whole.ablated, atol=1e-5, rtol=0)
     assert max(sizes) > 2
 
@@ -85,7 +86,7 @@ def test_out_of_memory_halves_the_rows(tiny_models, monkeypatch):
 def test_finished_shards_are_not_run_again(tiny_models, tmp_path, monkeypatch):
     model = tiny_models["llama"]
     batch = token_batch(model.info.vocab_size, [[8] * 4, [5] * 4])
-    monkeypatch.setattr(sweep_module, "PROMPTS_PER_SHARD", 2)
+    monkeypatch.setattr(engine, "PROMPTS_PER_SHARD", 2)
     whole = sweep(model, batch)
     seen = []
 
@@ -98,8 +99,8 @@ def test_finished_shards_are_not_run_again(tiny_models, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sweep(model, batch, store=store, progress=stop_at_half)
     assert seen == [0.25, 0.5]
-    runs, true_shard = [], sweep_module._shard
-    monkeypatch.setattr(sweep_module, "_shard", lambda *a, **k: runs.append(1) or true_shard(*a, **k))
+    runs, true_shard = [], engine._prompts
+    monkeypatch.setattr(engine, "_prompts", lambda *a, **k: runs.append(1) or true_shard(*a, **k))
     resumed = sweep(model, batch, store=store)
     assert len(runs) == 2
     torch.testing.assert_close(resumed.ablated, whole.ablated, atol=1e-6, rtol=0)
@@ -132,13 +133,13 @@ def test_key_tells_apart_what_changes_numbers(tiny_models):
 def test_batch_size_bounds_the_rows(tiny_models, monkeypatch):
     model, seen = tiny_models["gpt2"], []
     batch = token_batch(model.info.vocab_size, [[8] * 5])
-    true_ablate = sweep_module.Replay.ablate
+    true_run = engine.Replay.run
 
-    def counted(self, units, values):
+    def counted(self, units, values, tokens=None):
         seen.append(len(units) * len(self.rows.ids))
-        return true_ablate(self, units, values)
+        return true_run(self, units, values, tokens)
 
-    monkeypatch.setattr(sweep_module.Replay, "ablate", counted)
+    monkeypatch.setattr(engine.Replay, "run", counted)
     for batch_size in (1, 3, 12):
         seen.clear()
         sweep(model, batch, batch_size=batch_size)
@@ -166,12 +167,12 @@ def test_numbers_that_are_not_finite_are_refused_and_not_kept(tiny_models, tmp_p
 
 
 def test_running_out_of_memory_is_one_line(tiny_models, monkeypatch):
-    def full(self, units, values):
+    def full(self, units, values, tokens=None):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(sweep_module.Replay, "ablate", full)
+    monkeypatch.setattr(engine.Replay, "run", full)
     model = tiny_models["gpt2"]
-    with pytest.raises(OptionError, match="Out of memory on cpu .* smaller --batch-size"):
+    with pytest.raises(OptionError, match="Out of memory on cpu .* at one row at a time"):
         sweep(model, token_batch(model.info.vocab_size, [[8] * 4]))
 
 

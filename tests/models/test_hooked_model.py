@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tiny_models import D_MODEL, N_HEADS, N_LAYERS, build_raw
 
 from circuitkit.core.errors import ModelError, OptionError
+from circuitkit.models.attention import allowed, attend, rotate_heads
 from circuitkit.models.loading import wrap_model
 
 POINTS = ("resid_pre", "resid_post", "z", "attn_out", "mlp_out")
@@ -98,28 +99,34 @@ def test_family_rebuilds_the_forward_from_its_parts(tiny_model):
     family, raw = tiny_model.family, tiny_model.raw
     ids, mask = raw_hooks.padded_batch(tiny_model.info.vocab_size)
     wanted = raw_hooks.read(raw, ids, mask)
+    may = allowed(mask, is_causal=family.is_causal, first_query=0)
+    rotary, d_head = family.rotary(raw, ids), tiny_model.info.d_head
+    tokens = mask[..., None]  # what stands at padding has no meaning
     for layer, block in enumerate(family.blocks(raw)):
-        calls = []
-        handle = family.attention(block).register_forward_hook(
-            lambda _m, args, kwargs, out, to=calls: to.append((args[0] if args else kwargs["hidden_states"], out[0])),
-            with_kwargs=True,
-        )
-        try:
-            raw(input_ids=ids, attention_mask=mask.long())
-        finally:
-            handle.remove()
-        read, attended = calls[0]
         x = wanted["resid_pre"][layer]
-        torch.testing.assert_close(read, family.attention_norm(block, x), **EXACT)
-        attn_out = family.attention_to_out(block, attended)
-        torch.testing.assert_close(attn_out, wanted["attn_out"][layer], **EXACT)
+        read = family.attention_norm(block, x)
+        keys, values = family.keys_values(block, read)
+        z = attend(
+            rotate_heads(family.queries(block, read), rotary, d_head=d_head),
+            rotate_heads(keys, rotary, d_head=d_head),
+            values,
+            d_head=d_head,
+            scaling=family.scaling(block),
+            mask=may,
+        )
+        attn_out = family.out_proj(block)(z.flatten(2))
+        torch.testing.assert_close(attn_out * tokens, wanted["attn_out"][layer] * tokens, **EXACT)
         mid = family.mid(block, x, attn_out)
         mlp_out = family.mlp_out(block, mid)
-        torch.testing.assert_close(mlp_out, wanted["mlp_out"][layer], **EXACT)
-        torch.testing.assert_close(family.close(block, mid, mlp_out), wanted["resid_post"][layer], **EXACT)
+        torch.testing.assert_close(mlp_out * tokens, wanted["mlp_out"][layer] * tokens, **EXACT)
+        rebuilt = family.close(block, mid, mlp_out)
+        torch.testing.assert_close(rebuilt * tokens, wanted["resid_post"][layer] * tokens, **EXACT)
     rows = torch.arange(len(ids))
     resid = wanted["resid_post"][-1][rows, 2]
-    torch.testing.assert_close(family.unembed(raw, resid), wanted["logits"][0][rows, 2], **EXACT)
+    logits = wanted["logits"][0][rows, 2]
+    torch.testing.assert_close(family.unembed(raw, resid), logits, **EXACT)
+    some = torch.tensor([[5, 9]] * len(ids))
+    torch.testing.assert_close(family.unembed_tokens(raw, resid, some), logits.gather(1, some), **EXACT)
 
 
 def test_info(tiny_model):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from circuitkit.models.activation import activate
 from circuitkit.models.family import Family
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 class BertFamily(Family):
     """`BertForMaskedLM`.
 
-    `BertAttention` also owns the residual addition and the LayerNorm, so the attention that may be skipped is
-    the inner `BertSelfAttention`, which returns z itself.
+    `BertAttention` also owns the residual addition and the LayerNorm; the attention is the inner
+    `BertSelfAttention`, which returns z itself.
     """
 
     name = "bert"
@@ -28,11 +29,15 @@ class BertFamily(Family):
     forward_kwargs: ClassVar = {}
     harmless_extras = r"(bert\.)?(pooler\..*|embeddings\.position_ids)|cls\.seq_relationship\..*"
 
-    def attention_to_out(
-        self, block: nn.Module, output: Float[Tensor, "row pos width"]
-    ) -> Float[Tensor, "row pos d_model"]:
-        """The projection follows outside the attention module."""
-        return self.out_proj(block)(output)
+    def queries(self, block: nn.Module, read: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos width"]:
+        """`query`."""
+        return block.get_submodule("attention.self.query")(read)
+
+    def keys_values(
+        self, block: nn.Module, read: Float[Tensor, "row pos d_model"]
+    ) -> tuple[Float[Tensor, "row pos kv_width"], Float[Tensor, "row pos kv_width"]]:
+        """`key` and `value`."""
+        return block.get_submodule("attention.self.key")(read), block.get_submodule("attention.self.value")(read)
 
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
@@ -42,7 +47,9 @@ class BertFamily(Family):
 
     def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The MLP reads the stream itself."""
-        return block.get_submodule("output.dense")(block.get_submodule("intermediate")(mid))
+        inner = block.get_submodule("intermediate.dense")(mid)
+        inner = activate(cast(Any, block.get_submodule("intermediate")).intermediate_act_fn, inner)
+        return block.get_submodule("output.dense")(inner)
 
     def close(
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
@@ -50,9 +57,13 @@ class BertFamily(Family):
         """Post-LN: an addition, then the output's LayerNorm."""
         return block.get_submodule("output.LayerNorm")(mlp_out + mid)
 
-    def head(self, raw: nn.Module, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
-        """Dense, activation, LayerNorm, unembedding."""
-        return raw.get_submodule("cls")(hidden)
+    def transform(self, raw: nn.Module, hidden: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
+        """Dense, activation, LayerNorm."""
+        return raw.get_submodule("cls.predictions.transform")(hidden)
+
+    def unembedding(self, raw: nn.Module) -> nn.Linear:
+        """The decoder."""
+        return cast(nn.Linear, raw.get_submodule("cls.predictions.decoder"))
 
     def d_mlp(self, config: "transformers.PreTrainedConfig") -> int:
         """Width between the MLP's two matrices."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from circuitkit.models.activation import activate
 from circuitkit.models.family import Family
 
 if TYPE_CHECKING:
@@ -24,6 +25,16 @@ class DistilBertFamily(Family):
     forward_kwargs: ClassVar = {}
     harmless_extras = r"(distilbert\.)?embeddings\.position_ids"
 
+    def queries(self, block: nn.Module, read: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos width"]:
+        """`q_lin`."""
+        return block.get_submodule("attention.q_lin")(read)
+
+    def keys_values(
+        self, block: nn.Module, read: Float[Tensor, "row pos d_model"]
+    ) -> tuple[Float[Tensor, "row pos kv_width"], Float[Tensor, "row pos kv_width"]]:
+        """`k_lin` and `v_lin`."""
+        return block.get_submodule("attention.k_lin")(read), block.get_submodule("attention.v_lin")(read)
+
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
@@ -32,7 +43,8 @@ class DistilBertFamily(Family):
 
     def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The MLP reads the stream itself."""
-        return block.get_submodule("ffn")(mid)
+        inner = activate(cast(Any, block.get_submodule("ffn")).activation, block.get_submodule("ffn.lin1")(mid))
+        return block.get_submodule("ffn.lin2")(inner)
 
     def close(
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
@@ -40,10 +52,14 @@ class DistilBertFamily(Family):
         """Post-LN: an addition, then `output_layer_norm`."""
         return block.get_submodule("output_layer_norm")(mlp_out + mid)
 
-    def head(self, raw: nn.Module, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
-        """Dense, activation, LayerNorm, unembedding."""
+    def transform(self, raw: nn.Module, hidden: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
+        """Dense, activation, LayerNorm."""
         activated = cast(Any, raw).activation(raw.get_submodule("vocab_transform")(hidden))
-        return raw.get_submodule("vocab_projector")(raw.get_submodule("vocab_layer_norm")(activated))
+        return raw.get_submodule("vocab_layer_norm")(activated)
+
+    def unembedding(self, raw: nn.Module) -> nn.Linear:
+        """The projector."""
+        return cast(nn.Linear, raw.get_submodule("vocab_projector"))
 
     def d_mlp(self, config: "transformers.PreTrainedConfig") -> int:
         """Width between the MLP's two matrices."""

@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from circuitkit.models.activation import activate
 from circuitkit.models.family import Family
 
 if TYPE_CHECKING:
@@ -29,6 +31,18 @@ class GPT2Family(Family):
         """The attention reads `ln_1(x)`."""
         return block.get_submodule("ln_1")(x)
 
+    def queries(self, block: nn.Module, read: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos width"]:
+        """The first third of the joint projection."""
+        return _joint(block.get_submodule("attn.c_attn"), read, slice(None, read.shape[-1]))
+
+    def keys_values(
+        self, block: nn.Module, read: Float[Tensor, "row pos d_model"]
+    ) -> tuple[Float[Tensor, "row pos kv_width"], Float[Tensor, "row pos kv_width"]]:
+        """The other two thirds of the joint projection."""
+        joint = _joint(block.get_submodule("attn.c_attn"), read, slice(read.shape[-1], None))
+        keys, values = joint.chunk(2, dim=-1)
+        return keys, values
+
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
@@ -37,7 +51,8 @@ class GPT2Family(Family):
 
     def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The MLP reads `ln_2(mid)`."""
-        return block.get_submodule("mlp")(block.get_submodule("ln_2")(mid))
+        inner = block.get_submodule("mlp.c_fc")(block.get_submodule("ln_2")(mid))
+        return block.get_submodule("mlp.c_proj")(activate(block.get_submodule("mlp.act"), inner))
 
     def close(
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
@@ -50,13 +65,13 @@ class GPT2Family(Family):
         weight = self.out_proj(block).get_parameter("weight").detach()
         return rearrange(weight, "(head d_head) d_model -> head d_head d_model", head=n_heads)
 
-    def final_norm(self, raw: nn.Module, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+    def final_norm(self, raw: nn.Module, resid: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
         """`ln_f`."""
         return raw.get_submodule("transformer.ln_f")(resid)
 
-    def head(self, raw: nn.Module, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
-        """The unembedding."""
-        return raw.get_submodule("lm_head")(hidden)
+    def unembedding(self, raw: nn.Module) -> nn.Linear:
+        """`lm_head`."""
+        return cast(nn.Linear, raw.get_submodule("lm_head"))
 
     def d_mlp(self, config: "transformers.PreTrainedConfig") -> int:
         """`n_inner`, or four times the width."""
@@ -66,3 +81,11 @@ class GPT2Family(Family):
     def refusal(self, config: "transformers.PreTrainedConfig") -> str | None:
         """Cross-attention would be a third component of every block."""
         return "has cross-attention" if cast(Any, config).add_cross_attention else None
+
+
+def _joint(projection: nn.Module, x: Float[Tensor, "row pos d_model"], part: slice) -> Float[Tensor, "row pos part"]:
+    """Some of the columns of a `Conv1D`."""
+    weight, bias = projection.get_parameter("weight"), projection.get_parameter("bias")
+    if weight.is_meta:  # weights that accelerate keeps elsewhere come only when the module is called
+        return projection(x)[..., part]
+    return torch.addmm(bias[part], x.flatten(0, 1), weight[:, part]).unflatten(0, x.shape[:2])

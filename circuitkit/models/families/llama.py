@@ -3,10 +3,15 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from jaxtyping import Float
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from circuitkit.models.activation import activate
 from circuitkit.models.family import Family, Sizes
+from circuitkit.models.rms_norm import rms_norm
+from circuitkit.models.rotary import Rotary
 
 if TYPE_CHECKING:
     import transformers
@@ -27,7 +32,24 @@ class LlamaFamily(Family):
 
     def attention_norm(self, block: nn.Module, x: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The attention reads `input_layernorm(x)`."""
-        return block.get_submodule("input_layernorm")(x)
+        return rms_norm(block.get_submodule("input_layernorm"), x)
+
+    def queries(self, block: nn.Module, read: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos width"]:
+        """`q_proj`."""
+        return block.get_submodule("self_attn.q_proj")(read)
+
+    def keys_values(
+        self, block: nn.Module, read: Float[Tensor, "row pos d_model"]
+    ) -> tuple[Float[Tensor, "row pos kv_width"], Float[Tensor, "row pos kv_width"]]:
+        """`k_proj` and `v_proj`; several query heads share one of each."""
+        return block.get_submodule("self_attn.k_proj")(read), block.get_submodule("self_attn.v_proj")(read)
+
+    def rotary(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Rotary:
+        """RoPE, with whatever scaling the configuration asks for; the same positions in every row."""
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        like = torch.empty(0, dtype=cast(Any, raw).dtype, device=ids.device)
+        cos, sin = raw.get_submodule("model.rotary_emb")(like, positions)
+        return Rotary(cos=rearrange(cos, "r p d -> r p 1 d"), sin=rearrange(sin, "r p d -> r p 1 d"))
 
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
@@ -37,7 +59,9 @@ class LlamaFamily(Family):
 
     def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The MLP reads `post_attention_layernorm(mid)`."""
-        return block.get_submodule("mlp")(block.get_submodule("post_attention_layernorm")(mid))
+        read = rms_norm(block.get_submodule("post_attention_layernorm"), mid)
+        gate = activate(block.get_submodule("mlp.act_fn"), block.get_submodule("mlp.gate_proj")(read))
+        return block.get_submodule("mlp.down_proj")(gate.mul_(block.get_submodule("mlp.up_proj")(read)))
 
     def close(
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
@@ -45,13 +69,13 @@ class LlamaFamily(Family):
         """Pre-LN: an addition."""
         return mid + mlp_out
 
-    def final_norm(self, raw: nn.Module, resid: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+    def final_norm(self, raw: nn.Module, resid: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
         """The last RMSNorm."""
         return raw.get_submodule("model.norm")(resid)
 
-    def head(self, raw: nn.Module, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
-        """The unembedding."""
-        return raw.get_submodule("lm_head")(hidden)
+    def unembedding(self, raw: nn.Module) -> nn.Linear:
+        """`lm_head`."""
+        return cast(nn.Linear, raw.get_submodule("lm_head"))
 
     def sizes(self, config: "transformers.PreTrainedConfig") -> Sizes:
         """Keys and values may have fewer heads, and a head need not be d_model / n_heads wide."""

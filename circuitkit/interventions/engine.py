@@ -1,0 +1,190 @@
+"""Run any list of interventions on a batch of prompts: shard by shard, exactly, within the memory there is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from circuitkit.core.errors import ModelError, OptionError
+from circuitkit.core.progress import Progress, silent
+from circuitkit.core.run_directory import ShardStore
+from circuitkit.interventions.ablation import Ablation
+from circuitkit.interventions.intervention import Intervention
+from circuitkit.interventions.metric import Metric, MetricName, parse_metric
+from circuitkit.interventions.replacement import Replacement, Values, replacement
+from circuitkit.interventions.replay import Replay
+from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
+from circuitkit.interventions.rows import shards, take
+from circuitkit.models.hooked_model import HookedModel
+from circuitkit.tasks.batch import PromptBatch
+from circuitkit.tasks.token_block import TokenBlock
+
+PROMPTS_PER_SHARD = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Runs:
+    """A metric with nothing replaced, and under every intervention.
+
+    Attributes:
+        clean: Per prompt.
+        changed: Per intervention and prompt.
+    """
+
+    clean: Float[Tensor, " prompt"]
+    changed: Float[Tensor, "intervention prompt"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Job:
+    model: HookedModel
+    batch: PromptBatch
+    base: TokenBlock
+    interventions: Sequence[Intervention]
+    metric: Metric
+    budget: RowBudget
+
+
+def run_interventions(
+    model: HookedModel,
+    batch: PromptBatch,
+    interventions: Sequence[Intervention],
+    *,
+    source: Ablation | Replacement,
+    base: Literal["clean", "corrupted"] = "clean",
+    metric: MetricName = "logit_diff",
+    batch_size: BatchSize = "auto",
+    store: ShardStore | None = None,
+    stage: str = "sweep",
+    progress: Progress = silent,
+) -> Runs:
+    """Measure interventions: ablation sets, per-row ablations, activation patching, noise; exactly, by replay.
+
+    Args:
+        model: The model.
+        batch: Prompts; results keep their order.
+        interventions: What is replaced in each run; see `replace_components` and `at_each_position`.
+        source: What replaces it: an ablation (values for the clean prompts), or a `Replacement` such as
+            `taken_from(model, batch.corrupted, into=batch.clean)` or `noise(...)`.
+        base: The prompts that run; `corrupted` with clean values is denoising.
+        metric: `logit_diff` (logits; unembeds two tokens), `kl` (nats, from the run with nothing replaced),
+            `probability` (of the correct answer) or `top1` (1 where the correct answer is the most probable token).
+        batch_size: Rows (intervention x prompt) run at a time; `auto` sizes them to the machine. Numbers differ by
+            rounding only.
+        store: Where finished shards are kept and found again.
+        stage: Name of this work in progress reports.
+        progress: Called as shards advance; units are block evaluations.
+
+    Raises:
+        OptionError: The ablation cannot be done on this task, an option is unknown, or memory is short for one row.
+        ModelError: Logits are not finite.
+    """
+    block = batch.clean if base == "clean" else batch.corrupted
+    if block is None:
+        raise OptionError(f"Task {batch.task.name!r} has no corrupted prompts to run on; give them.")
+    budget = RowBudget(model, batch_size)
+    job = _Job(
+        model=model, batch=batch, base=block, interventions=interventions, metric=parse_metric(metric), budget=budget
+    )
+    clean = torch.zeros(len(batch.pairs))
+    changed = torch.zeros(len(interventions), len(batch.pairs))
+    cost = sum(model.info.n_layers - i.first_layer for i in interventions)
+    total, done = cost * len(batch.pairs), 0
+    values: Replacement | None = None
+    for number, rows in enumerate(shards(batch, PROMPTS_PER_SHARD)):
+        found = store.load(f"{number:05d}") if store else None
+        if found is None:
+            if values is None:
+                values = replacement(model, batch, source) if isinstance(source, Ablation) else source
+            found = _prompts(job, rows, values)
+            _check_finite(model, found)
+            if store:
+                store.save(f"{number:05d}", found)
+        clean[rows], changed[:, rows] = found["clean"], found["ablated"]
+        done += cost * len(rows)
+        progress(stage, done, total)
+    return Runs(clean=clean, changed=changed)
+
+
+def _prompts(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[str, Tensor]:
+    """Run some prompts; they are split where they are too many at a time or memory is short."""
+    length, parts = int(job.base.mask[rows].sum(1).max()), None
+    if len(rows) > job.budget.rows(length):
+        parts = rows.split(job.budget.rows(length))
+    else:
+        try:
+            return _together(job, rows, source)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise _short_of_memory(job.model) from error
+    # out of the handler, so that what the failed run held is free again
+    parts = parts or rows.split((len(rows) + 1) // 2)
+    done = [_prompts(job, part, source) for part in parts]
+    return {name: torch.cat([part[name] for part in done], dim=-1) for name in ("clean", "ablated")}
+
+
+def _together(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[str, Tensor]:
+    taken = take(job.base, rows, job.model)
+    answers = torch.stack([job.batch.correct_ids[rows], job.batch.incorrect_ids[rows]], 1)
+    tokens = None if job.metric.whole_vocabulary else answers.to(job.model.device)
+    replay, values = Replay(job.model, taken), source(rows, taken.ids.shape[1])
+    clean = replay.clean(tokens)
+    changed = torch.zeros(len(job.interventions), len(rows))
+    for stack in _stacks(job, replay, rows, values):
+        start = 0
+        while start < len(stack):
+            at_once = max(1, job.budget.rows(taken.ids.shape[1]) // len(rows))
+            some = stack[start : start + at_once]
+            logits = _fitting(replay, [unit for _, unit in some], values, tokens, may_halve=len(some) > 1)
+            if logits is None:
+                job.budget.halve()
+                continue
+            changed[[number for number, _ in some]] = job.metric.measure(logits, clean, answers).cpu()
+            start += at_once
+    return {"clean": job.metric.measure(clean[None], clean, answers)[0].cpu(), "ablated": changed}
+
+
+def _stacks(
+    job: _Job, replay: Replay, rows: Int[Tensor, " row"], values: Values
+) -> list[list[tuple[int, Intervention]]]:
+    """Interventions with their numbers, those together that start in one block at one position."""
+    stacks: dict[tuple[int, int], list[tuple[int, Intervention]]] = {}
+    length, device = replay.rows.ids.shape[1], job.model.device
+    for number, whole in enumerate(job.interventions):
+        unit = whole.take(rows, length, device)
+        stacks.setdefault((unit.first_layer, replay.start(unit, values)), []).append((number, unit))
+    return [stacks[key] for key in sorted(stacks)]
+
+
+def _fitting(
+    replay: Replay, units: Sequence[Intervention], values: Values, tokens: Tensor | None, *, may_halve: bool
+) -> Tensor | None:
+    """Logits of some runs, or None where they do not fit into memory and fewer can be tried."""
+    try:
+        return replay.run(units, values, tokens)
+    except RuntimeError as error:
+        if not (may_halve and is_out_of_memory(error)):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def _short_of_memory(model: HookedModel) -> OptionError:
+    return OptionError(
+        f"Out of memory on {model.device} with {model.info.name!r} at one row at a time; give --dtype bfloat16, "
+        "shorter prompts, or a device with more memory."
+    )
+
+
+def _check_finite(model: HookedModel, found: dict[str, Tensor]) -> None:
+    if not all(bool(value.isfinite().all()) for value in found.values()):
+        raise ModelError(
+            f"{model.info.name!r} gives logits that are not finite numbers in {model.dtype}; its weights are too large "
+            "for this number format or broken. Try --dtype float32."
+        )
