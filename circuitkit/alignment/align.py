@@ -108,6 +108,7 @@ def align(
         n_prompts=n_prompts,
         seed=seed,
         need_corrupted=settings.ablation.needs_corrupted,
+        progress=progress,
     )
     job = Comparison(
         settings=settings,

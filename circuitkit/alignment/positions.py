@@ -63,8 +63,9 @@ def share_positions(teacher: PromptBatch, student: PromptBatch) -> SharedPositio
     place = torch.arange(present.shape[1])
     by_position = rearrange(group, "prompt -> prompt 1") * len(place) + place
     row = by_position if positional else place.expand_as(present)
-    slot = by_position if positional else torch.zeros_like(row)
-    return SharedPositions(unit=unit, present=present, slot=_dense(slot, present), row=_dense(row, present))
+    row = _dense(row, present)
+    slot = row if positional else _dense(torch.zeros_like(row), present)
+    return SharedPositions(unit=unit, present=present, slot=slot, row=row)
 
 
 def _same_tokens(teacher: TokenBlock, student: TokenBlock) -> bool:
@@ -80,7 +81,10 @@ def _length(block: TokenBlock) -> int:
 
 
 def _words_present(block: TokenBlock, n_words: int) -> Bool[Tensor, "prompt unit"]:
-    return word_membership(block.words, block.mask, n_words).any(1)
+    word = block.words.where(
+        block.mask & (block.words >= 0), n_words
+    )  # what is no word goes to a column that is cut off
+    return torch.zeros(len(word), n_words + 1, dtype=torch.bool).scatter_(1, word, True)[:, :n_words]
 
 
 def _groups(templates: list[str], present: Bool[Tensor, "prompt unit"]) -> Int[Tensor, " prompt"]:

@@ -1,18 +1,30 @@
 """The same prompts for two models."""
 
 from dataclasses import replace
+from functools import partial
 
 from circuitkit.core.errors import TaskError
+from circuitkit.core.progress import Progress, silent
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch, assemble
+from circuitkit.tasks.reader_model import read_alike
 from circuitkit.tasks.task import Task
-from circuitkit.tasks.usable import Dropped, usable_prompts
+from circuitkit.tasks.usable import Dropped, UsablePrompts, usable_prompts
 
 
 def shared_batches(
-    teacher: HookedModel, student: HookedModel, task: Task, *, n_prompts: int, seed: int, need_corrupted: bool
+    teacher: HookedModel,
+    student: HookedModel,
+    task: Task,
+    *,
+    n_prompts: int,
+    seed: int,
+    need_corrupted: bool,
+    progress: Progress = silent,
 ) -> tuple[PromptBatch, PromptBatch]:
     """Batches of the prompts that both models can read, in the same order; what is left out is listed in both.
+
+    Models that read all text alike share one batch: it is made once and kept once.
 
     Clean prompts are the same text for both. A corrupted partner may differ where the models tokenise
     differently, since it is drawn to be as long as its clean prompt.
@@ -20,10 +32,12 @@ def shared_batches(
     Raises:
         TaskError: Fewer than half of the prompts can be used with both models.
     """
-    t, s = (
-        usable_prompts(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted)
-        for model in (teacher, student)
+    read = partial(
+        usable_prompts, task, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted, progress=progress
     )
+    alike = read_alike(teacher, student)
+    t = read(teacher, stage="prompts" if alike else "teacher prompts")
+    s = t if alike else _with_texts_of(t, read(student, stage="student prompts"))
     common = {row.index for row in t.kept} & {row.index for row in s.kept}
     total = len(t.kept) + len(t.dropped)
     if 2 * len(common) < total:
@@ -33,9 +47,17 @@ def shared_batches(
             f"least half. {reasons} Use another task or change its prompts."
         )
     dropped = _dropped_by_either(t.dropped, s.dropped)
-    teachers, students = (assemble(side.only(common, dropped=dropped)) for side in (t, s))
+    teachers = assemble(t.only(common, dropped=dropped))
+    students = teachers if alike else assemble(s.only(common, dropped=dropped))
     assert [pair.clean for pair in teachers.pairs] == [pair.clean for pair in students.pairs]
     return teachers, students
+
+
+def _with_texts_of(teacher: UsablePrompts, student: UsablePrompts) -> UsablePrompts:
+    """The student's prompts; texts that the teacher has too are kept once."""
+    known = {row.index: row.pair for row in teacher.kept}
+    rows = (replace(row, pair=known[row.index]) if known.get(row.index) == row.pair else row for row in student.kept)
+    return replace(student, kept=tuple(rows))
 
 
 def _dropped_by_either(teacher: tuple[Dropped, ...], student: tuple[Dropped, ...]) -> tuple[Dropped, ...]:

@@ -192,7 +192,11 @@ def influence(
     ablation, seed = parse_ablation(ablation), check_seed(seed)
     if bootstrap < 0:
         raise OptionError(f"{bootstrap} bootstrap draws were asked for; give 0 for no intervals, or a positive number.")
-    batch = task if isinstance(task, PromptBatch) else _batch(model, task, n_prompts, seed, ablation)
+    batch = (
+        task
+        if isinstance(task, PromptBatch)
+        else _batch(model, task, n_prompts, seed, ablation=ablation, progress=progress)
+    )
     made_with = provenance(device=str(model.device), dtype=str(model.dtype).removeprefix("torch."), command=command)
     key = sweep_key(model, batch, ablation, components=model.components, versions=made_with["versions"])
     store = ShardStore(resume, key) if resume else None
@@ -228,5 +232,8 @@ def _about_precision(model: HookedModel) -> tuple[str, ...]:
     return (f"{model.info.name} ran in {dtype}: drops of a few tenths of a logit may be rounding; --dtype float32.",)
 
 
-def _batch(model: HookedModel, task: Task, n_prompts: int, seed: int, ablation: Ablation) -> PromptBatch:
-    return build_batch(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=ablation.needs_corrupted)
+def _batch(
+    model: HookedModel, task: Task, n_prompts: int, seed: int, *, ablation: Ablation, progress: Progress
+) -> PromptBatch:
+    need = ablation.needs_corrupted
+    return build_batch(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=need, progress=progress)

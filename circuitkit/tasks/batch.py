@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from circuitkit.core.progress import Progress, silent
 from circuitkit.tasks.grouping import group_prompts
 from circuitkit.tasks.prompt import PromptPair
 from circuitkit.tasks.reader_model import ReadsPrompts
@@ -58,7 +59,13 @@ class PromptBatch:
 
 
 def build_batch(
-    task: Task, model: ReadsPrompts, *, n_prompts: int = 384, seed: int = 0, need_corrupted: bool = True
+    task: Task,
+    model: ReadsPrompts,
+    *,
+    n_prompts: int = 384,
+    seed: int = 0,
+    need_corrupted: bool = True,
+    progress: Progress = silent,
 ) -> PromptBatch:
     """Draw prompts from a task and tokenise them for a model.
 
@@ -69,13 +76,14 @@ def build_batch(
         seed: Seed of the draw.
         need_corrupted: Whether every prompt needs its corrupted partner (it does not for the ablations `mean`
             and `zero`).
+        progress: Called as prompts are drawn and read.
 
     Raises:
         TaskError: Fewer than half of the prompts can be used, or n_prompts is not positive.
         ModelError: The tokenizer cannot say where its tokens are in the text, or lacks a mask token.
     """
     return assemble(
-        usable_prompts(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted),
+        usable_prompts(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted, progress=progress),
     )
 
 

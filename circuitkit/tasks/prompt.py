@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 MASK = "[MASK]"
 """How a prompt writes the place of a masked language model's answer, whatever its tokenizer calls it."""
@@ -38,8 +39,14 @@ class PromptPair:
     corrupted_labels: Mapping[str, Span]
 
 
+@lru_cache(maxsize=4096)
+def span(start: int, end: int) -> Span:
+    """A character span; the few that there are in thousands of prompts are the same objects."""
+    return (start, end)
+
+
 def last_word(text: str) -> Span:
     """Character span of the last whitespace-delimited word of a text; (0, 0) if it has none."""
     end = len(text.rstrip())
     start = max(text.rfind(blank, 0, end) for blank in (" ", "\n", "\t")) + 1
-    return (start, end)
+    return span(start, end)

@@ -2,7 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 @runtime_checkable
@@ -35,3 +35,18 @@ class ReadsPrompts(Protocol):
         ...
 
     tokenizer: PreTrainedTokenizerBase
+
+
+def read_alike(one: ReadsPrompts, other: ReadsPrompts) -> bool:
+    """Whether it is plain that two models make the same tokens of every text, and keep and drop the same prompts."""
+    facts = [(m.is_causal, m.info.max_length, m.info.vocab_size) for m in (one, other)]
+    return facts[0] == facts[1] and _same_tokenizer(one.tokenizer, other.tokenizer)
+
+
+def _same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    if one is other:
+        return True
+    if not isinstance(one, PreTrainedTokenizerFast) or not isinstance(other, PreTrainedTokenizerFast):
+        return False
+    said = [(type(t), t.mask_token, t.unk_token, t.split_special_tokens) for t in (one, other)]
+    return said[0] == said[1] and one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()

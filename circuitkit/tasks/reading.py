@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from circuitkit.core.errors import ModelError
 from circuitkit.tasks.encoding import Encoding, encode
+from circuitkit.tasks.pool import Pool
 from circuitkit.tasks.prompt import END, MASK, Span
 from circuitkit.tasks.words import last_token, token_words
 
@@ -52,9 +53,15 @@ class _Tokens:
     incorrect_id: int
 
 
+REMEMBERED = 1024
+"""Readings kept to be asked for again: a pair is read when it is drawn and when it is used, one after the other."""
+
+_Key = tuple[str, str, str, tuple[tuple[str, Span], ...]]
+
+
 @dataclass(slots=True, kw_only=True)
 class PromptReader:
-    """Tokenises the prompts of one model, each only once.
+    """Tokenises the prompts of one model, those of late only once.
 
     Attributes:
         tokenizer: The model's tokenizer.
@@ -67,8 +74,11 @@ class PromptReader:
     is_causal: bool
     max_length: int
     vocab_size: int
-    _known: dict[tuple[str, str, str, tuple[tuple[str, Span], ...]], Reading | Unusable] = field(default_factory=dict)
+    _known: dict[_Key, Reading | Unusable] = field(default_factory=dict)
     _sizes: dict[str, int] = field(default_factory=dict)
+    _tokens: dict[int, int] = field(default_factory=dict)  # a number of its own for every token would take 32 bytes
+    _words: Pool[tuple[int, ...]] = field(default_factory=Pool[tuple[int, ...]])
+    _labels: Pool[Mapping[str, int]] = field(default_factory=Pool[Mapping[str, int]])
 
     def read(self, prompt: str, *, correct: str, incorrect: str, labels: Mapping[str, Span]) -> Reading | Unusable:
         """Tokenise a prompt by divergence.
@@ -78,6 +88,8 @@ class PromptReader:
         """
         key = (prompt, correct, incorrect, tuple(sorted(labels.items())))
         if key not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
             self._known[key] = self._read(prompt, correct, incorrect, labels)
         return self._known[key]
 
@@ -111,13 +123,14 @@ class PromptReader:
             if place is None:
                 return Unusable(f"no token before the answer holds the label {label}")
             positions[label] = place
+        words = token_words(tokens.text, offsets, hidden)
         return Reading(
-            ids=ids,
-            words=token_words(tokens.text, offsets, hidden),
+            ids=tuple(self._tokens.setdefault(token, token) for token in ids),
+            words=self._words.one(words, words),
             answer_pos=tokens.answer_pos,
             correct_id=tokens.correct_id,
             incorrect_id=tokens.incorrect_id,
-            labels=positions,
+            labels=self._labels.one(tuple(positions.items()), positions),
             n_unknown=sum(
                 token == self.tokenizer.unk_token_id and not special
                 for token, special in zip(ids, tokens.encoding.special, strict=True)

@@ -1,6 +1,6 @@
 """A task: a numbered, seeded supply of prompt pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -85,9 +85,28 @@ class Task:
         Raises:
             TaskError: n is not positive.
         """
+        return list(self.draw(n, seed=seed, fits=fits, alike=alike))
+
+    def draw(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        fits: Callable[[PromptPair], bool] | None = None,
+        alike: Alike | None = None,
+    ) -> Iterator[PromptPair]:
+        """The pairs of `pairs`, each made when it is asked for.
+
+        Raises:
+            TaskError: n is not positive.
+        """
         if n < 1:
             raise TaskError(f"{n} prompts were asked for; wanted at least 1. Raise the number of prompts.")
-        return [self._fitting(i, seed, fits, alike) for i in self.source.numbers(n, seed=seed)]
+        return (self._fitting(i, seed, fits, alike) for i in self.source.numbers(n, seed=seed))
+
+    def size(self, n: int, *, seed: int = 0) -> int:
+        """How many pairs there are where n are asked for."""
+        return len(self.source.numbers(n, seed=seed))
 
     def _fitting(
         self, index: int, seed: int, fits: Callable[[PromptPair], bool] | None, alike: Alike | None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from string import Formatter
 
 from circuitkit.core.errors import TaskError
-from circuitkit.tasks.prompt import Span
+from circuitkit.tasks.prompt import Span, span
 
 Mention = tuple[str, int]
 """A slot and how often it has been named so far in the prompt; the first mention is 1."""
@@ -40,7 +40,7 @@ class Template:
             if mention is not None:
                 own = None if overrides is None else overrides.get(mention)
                 value = values[mention[0]] if own is None else own
-                spans[mention] = (len(text), len(text) + len(value))
+                spans[mention] = span(len(text), len(text) + len(value))
                 text += value
         return text, spans
 

@@ -30,15 +30,14 @@ class TokenBlock:
 
 def stack_readings(readings: Sequence[Reading], *, width: int) -> TokenBlock:
     """Put prompts into one rectangle of a given width."""
-    ids = torch.zeros(len(readings), width, dtype=torch.long)
-    words = torch.full_like(ids, -1)
-    for row, reading in enumerate(readings):
-        ids[row, : len(reading.ids)] = torch.tensor(reading.ids)
-        words[row, : len(reading.words)] = torch.tensor(reading.words)
     lengths = torch.tensor([len(reading.ids) for reading in readings])
+    mask = torch.arange(width) < lengths[:, None]
+    ids, words = torch.zeros(mask.shape, dtype=torch.long), torch.full(mask.shape, -1)
+    ids.masked_scatter_(mask, torch.tensor([token for reading in readings for token in reading.ids]))
+    words.masked_scatter_(mask, torch.tensor([word for reading in readings for word in reading.words]))
     return TokenBlock(
         ids=ids,
-        mask=torch.arange(width) < lengths[:, None],
+        mask=mask,
         answer_pos=torch.tensor([reading.answer_pos for reading in readings]),
         words=words,
     )

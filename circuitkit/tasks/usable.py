@@ -5,11 +5,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from circuitkit.core.errors import TaskError
+from circuitkit.core.progress import Progress, silent
 from circuitkit.tasks.pair_reading import PairReader
 from circuitkit.tasks.prompt import PromptPair
 from circuitkit.tasks.reader_model import ReadsPrompts
 from circuitkit.tasks.reading import PromptReader, Reading, Unusable
 from circuitkit.tasks.task import Task
+
+PROMPTS_PER_REPORT = 64
+MANY_REPEATED = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,12 @@ class UsablePrompts:
             found.append(
                 f"{len(self.dropped)} of {total} prompts were left out; the commonest reason ({count}): {reason}."
             )
+        different = {(row.pair.clean, row.pair.correct, row.pair.incorrect) for row in self.kept}
+        repeated = len(self.kept) - len(different)
+        if repeated > MANY_REPEATED * len(self.kept):
+            found.append(
+                f"{repeated} of {len(self.kept)} prompts repeat another: the task has not so many different ones."
+            )
         unknown = sum(row.clean.n_unknown > 0 for row in self.kept)
         if unknown:
             found.append(f"{unknown} of {len(self.kept)} prompts hold words that the tokenizer does not know.")
@@ -71,7 +81,14 @@ class UsablePrompts:
 
 
 def usable_prompts(
-    task: Task, model: ReadsPrompts, *, n_prompts: int, seed: int, need_corrupted: bool
+    task: Task,
+    model: ReadsPrompts,
+    *,
+    n_prompts: int,
+    seed: int,
+    need_corrupted: bool,
+    stage: str = "prompts",
+    progress: Progress = silent,
 ) -> UsablePrompts:
     """Draw prompts from a task and tokenise them for a model; for the arguments see `build_batch`.
 
@@ -86,7 +103,8 @@ def usable_prompts(
         vocab_size=model.info.vocab_size,
     )
     reader = PairReader(prompts=prompts, need_corrupted=need_corrupted, equal=task.positional and not task.written)
-    pairs = task.pairs(n_prompts, seed=seed, fits=reader.fits if need_corrupted else None, alike=prompts.alike)
+    pairs = task.draw(n_prompts, seed=seed, fits=reader.fits if need_corrupted else None, alike=prompts.alike)
+    total = task.size(n_prompts, seed=seed)
     kept: list[Kept] = []
     dropped: list[Dropped] = []
     for index, pair in enumerate(pairs):
@@ -95,6 +113,8 @@ def usable_prompts(
             dropped.append(Dropped(index=index, prompt=pair.clean, reason=found.reason))
         else:
             kept.append(Kept(index=index, pair=pair, clean=found[0], corrupted=found[1]))
+        if (index + 1) % PROMPTS_PER_REPORT == 0 or index + 1 == total:
+            progress(stage, index + 1, total)
     _check_enough(task, len(kept), dropped)
     return UsablePrompts(task=task, kept=tuple(kept), dropped=tuple(dropped), n_asked=n_prompts)
 

@@ -233,6 +233,24 @@ def test_both_models_get_the_same_prompts(tiny_models, task):
         assert any(f"token length has {smallest} prompt" in n for n in side.notices) == bool(smallest < 8)
 
 
+def test_models_that_read_alike_share_one_batch(pair, task, monkeypatch):
+    """The shared batch is what either model would have got by itself."""
+    from circuitkit.alignment import prompts
+
+    wanted = {"n_prompts": 24, "seed": 0, "need_corrupted": True}
+    shared = shared_batches(*pair, task, **wanted)
+    assert shared[0] is shared[1]
+    monkeypatch.setattr(prompts, "read_alike", lambda *_: False)
+    for one, apart in zip(shared, shared_batches(*pair, task, **wanted), strict=True):
+        assert (one.pairs, one.prompt_index, one.dropped) == (apart.pairs, apart.prompt_index, apart.dropped)
+        assert one.notices == apart.notices
+        for block in ("clean", "corrupted"):
+            for name in ("ids", "mask", "answer_pos", "words"):
+                assert torch.equal(getattr(getattr(one, block), name), getattr(getattr(apart, block), name))
+        for name in ("correct_ids", "incorrect_ids", "group"):
+            assert torch.equal(getattr(one, name), getattr(apart, name))
+
+
 def test_too_few_common_prompts_are_refused(tiny_models, task, monkeypatch):
     from circuitkit.alignment import prompts
 

@@ -11,8 +11,10 @@ from task_tokenizers import Info, Reads, bert_like, causal, gpt2_like, llama3_li
 from circuitkit.core.errors import TaskError
 from circuitkit.interventions.rows import clean_logit_diff
 from circuitkit.models.loading import wrap_model
+from circuitkit.tasks import pool, reading
 from circuitkit.tasks.batch import assemble, build_batch
 from circuitkit.tasks.loading import load_task
+from circuitkit.tasks.reader_model import read_alike
 from circuitkit.tasks.usable import Dropped, usable_prompts
 
 MODELS = [*causal(), *masked()]
@@ -234,3 +236,55 @@ people = ["Mary", "Xqz"]
     with pytest.raises(TaskError, match="no corrupted prompt with as many tokens was found"):
         build_batch(load_task(path), Reads(gpt2_like()), n_prompts=4)
     assert len(build_batch(load_task(path), Reads(gpt2_like()), n_prompts=4, need_corrupted=False).pairs) == 4
+
+
+def test_progress_ends_with_the_last_prompt() -> None:
+    seen: list[tuple[str, int, int]] = []
+    build_batch(load_task("ioi"), Reads(gpt2_like()), n_prompts=150, progress=lambda *report: seen.append(report))
+    assert seen == [("prompts", 64, 150), ("prompts", 128, 150), ("prompts", 150, 150)]
+    facts = load_task("simpleqa")
+    seen.clear()
+    build_batch(facts, Reads(gpt2_like()), n_prompts=20_000, progress=lambda *report: seen.append(report))
+    assert seen[-1] == ("prompts", facts.source.size, facts.source.size)
+
+
+def test_readings_that_are_forgotten_are_made_again(monkeypatch) -> None:
+    model, wanted = Reads(gpt2_like()), {"n_prompts": 60, "seed": 0, "need_corrupted": True}
+    remembered = usable_prompts(load_task("ioi"), model, **wanted)
+    monkeypatch.setattr(reading, "REMEMBERED", 2)
+    monkeypatch.setattr(pool, "POOLED", 2)
+    assert usable_prompts(load_task("ioi"), model, **wanted) == remembered
+
+
+def test_prompts_share_what_they_have_in_common() -> None:
+    """What a prompt costs in memory is its text and its row of tokens, not copies of what all have."""
+    kept = usable_prompts(load_task("numerals"), Reads(gpt2_like()), n_prompts=500, seed=0, need_corrupted=True).kept
+    assert len({id(row.clean.words) for row in kept}) == len({row.clean.words for row in kept})
+    assert len({id(row.clean.labels) for row in kept}) == len({tuple(row.clean.labels.items()) for row in kept})
+    spans = [span for row in kept for span in row.pair.labels.values()]
+    assert len({id(span) for span in spans}) == len(set(spans))
+
+
+def test_many_repeated_prompts_are_said(tmp_path) -> None:
+    path = tmp_path / "few.toml"
+    path.write_text(
+        'version = 1\nname = "few"\ncitation = "none"\ntitle = "Few"\n'
+        'answers = { correct = " {x}", incorrect = " it" }\n'
+        '[[templates]]\nname = "only"\ntext = "So {x} saw"\n'
+        '[lists]\nwords = ["Mary", "John", "James"]\n[slots]\nx = { list = "words" }\n'
+    )
+    batch = build_batch(load_task(path), Reads(gpt2_like()), n_prompts=40, need_corrupted=False)
+    assert "37 of 40 prompts repeat another: the task has not so many different ones." in batch.notices
+    assert not any("repeat" in n for n in build_batch(load_task("ioi"), Reads(gpt2_like()), n_prompts=200).notices)
+
+
+def test_models_that_read_alike() -> None:
+    model = Reads(gpt2_like())
+    again = Reads(copy.deepcopy(gpt2_like()))
+    assert again.tokenizer is not model.tokenizer
+    assert read_alike(model, again)
+    assert not read_alike(model, Reads(llama3_like()))
+    assert not read_alike(model, Reads(gpt2_like(), info=Info(127)))
+    assert not read_alike(model, Reads(gpt2_like(), info=Info(128, 99)))
+    assert not read_alike(model, Reads(gpt2_like(vocab_size=900)))
+    assert not read_alike(Reads(bert_like(), is_causal=False), Reads(bert_like()))
