@@ -151,3 +151,33 @@ def _place(raw, family, component, act):
         return (z,)
 
     return block.get_submodule(projection).register_forward_pre_hook(before)
+
+
+@torch.no_grad()
+def intervened_logits(
+    raw: PreTrainedModel,
+    family: str,
+    edits: dict[Component, tuple[Tensor, Tensor | None]],
+    block: TokenBlock,
+) -> Tensor:
+    """Logits at the answer position of every prompt, run alone, with several components replaced together.
+
+    `edits` holds, by component, new values [prompt, pos, width] and where they go [prompt, pos] (None: everywhere).
+    """
+    out = []
+    for row in range(len(block.ids)):
+        mask = block.mask[row]
+        handles = []
+        for component, (value, where) in edits.items():
+            new = value[row][mask][None]
+            here = torch.ones_like(mask)[mask][None] if where is None else where[row][mask][None]
+            handles.append(
+                _place(raw, family, component, lambda old, n=new, h=here: old.copy_(torch.where(h[..., None], n, old)))
+            )
+        try:
+            logits = forward(raw, block.ids[row][mask][None], mask[mask][None])
+        finally:
+            for handle in handles:
+                handle.remove()
+        out.append(logits[0, block.answer_pos[row]])
+    return torch.stack(out)

@@ -55,7 +55,7 @@ def run_interventions(
     *,
     source: Ablation | Replacement,
     base: Literal["clean", "corrupted"] = "clean",
-    metric: MetricName = "logit_diff",
+    metric: MetricName | str = "logit_diff",
     batch_size: BatchSize = "auto",
     store: ShardStore | None = None,
     stage: str = "sweep",

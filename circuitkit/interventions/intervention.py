@@ -68,7 +68,9 @@ def at_each_position(components: Iterable[Component], length: int) -> list[Inter
     return [replace_components(c, where=places[pos, None]) for c in components for pos in range(length)]
 
 
-def _taken(where: Where | None, rows: Int[Tensor, " row"], length: int, device: torch.device) -> Where | None:
+def _taken(
+    where: Where | None, rows: Int[Tensor, " row"], length: int, device: torch.device
+) -> Bool[Tensor, "#row #kept"] | None:
     if where is None:
         return None
     some = where if where.shape[0] == 1 else where[rows]

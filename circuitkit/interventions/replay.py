@@ -21,7 +21,7 @@ from circuitkit.interventions.rows import Rows
 from circuitkit.interventions.window import AtAnswer, Suffix, Window, tile
 from circuitkit.models.attention import allowed, attend, rotate_heads
 from circuitkit.models.hooked_model import HookedModel
-from circuitkit.models.placement import device_of
+from circuitkit.models.offload import device_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,7 +102,7 @@ class Replay:
         """Residual stream behind the first changed block, in which the attention has seen nothing new."""
         family, block, n_units = self.model.family, self.blocks[layer], len(stack.units)
         kept: Window = self._answer if layer == len(self.blocks) - 1 else stack.window
-        hidden, z = kept.of(self.hidden[layer]), kept.of(self.z[layer])
+        hidden, z = kept.of(self.hidden[layer]), kept.of(self.z[layer]).contiguous()
         if stack.edits(layer) != {"mlp"}:
             return self._close(layer, tile(hidden, n_units), tile(z, n_units), stack)
         mid = family.mid(block, hidden, family.out_proj(block)(rearrange(z, "r p h d -> r p (h d)")))

@@ -10,6 +10,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from circuitkit.models.offload import weight_of
 from circuitkit.models.rotary import Rotary
 
 if TYPE_CHECKING:
@@ -117,13 +118,13 @@ class Family(ABC):
 
     def w_o(self, block: nn.Module, n_heads: int) -> Float[Tensor, "head d_head d_model"]:
         """Each head's output matrix: head h writes `z_h @ w_o[h]`; the bias belongs to no head."""
-        weight = self.out_proj(block).get_parameter("weight").detach()
+        weight = weight_of(self.out_proj(block)).detach()
         return rearrange(weight, "d_model (head d_head) -> head d_head d_model", head=n_heads)
 
     def out_bias(self, block: nn.Module) -> Float[Tensor, " d_model"] | None:
         """The output projection's bias, which belongs to no head; None where there is none."""
         bias = cast(Tensor | None, self.out_proj(block).bias)
-        return None if bias is None else bias.detach()
+        return None if bias is None else weight_of(self.out_proj(block), "bias").detach()
 
     def hidden(
         self, raw: "transformers.PreTrainedModel", ids: Tensor, mask: Tensor
@@ -164,13 +165,10 @@ class Family(ABC):
         """Logits of some tokens only: as many rows of the unembedding are used as there are tokens."""
         hidden = self.transform(raw, self.final_norm(raw, resid))
         matrix = self.unembedding(raw)
-        if matrix.weight.is_meta:  # weights that accelerate keeps elsewhere come only when the module is called
-            row = torch.arange(len(tokens), device=tokens.device)[:, None]
-            return matrix(hidden)[..., row, tokens]
-        hidden, tokens = hidden.to(matrix.weight.device), tokens.to(matrix.weight.device)
-        logits = einsum(hidden, matrix.weight[tokens], "... row d, row token d -> ... row token")
-        bias = cast(Tensor | None, matrix.bias)
-        return logits if bias is None else logits + bias[tokens]
+        weight, bias = weight_of(matrix), cast(Tensor | None, matrix.bias)
+        hidden, tokens = hidden.to(weight.device), tokens.to(weight.device)
+        logits = einsum(hidden, weight[tokens], "... row d, row token d -> ... row token")
+        return logits if bias is None else logits + weight_of(matrix, "bias")[tokens]
 
     def sizes(self, config: "transformers.PreTrainedConfig") -> Sizes:
         """Read the sizes from a configuration."""

@@ -15,6 +15,7 @@ from circuitkit.core.errors import OptionError
 from circuitkit.models.capture import Point, capture
 from circuitkit.models.family import Family
 from circuitkit.models.info import ModelInfo
+from circuitkit.models.offload import device_of
 from circuitkit.models.origin import Origin
 from circuitkit.models.weights import count_parameters, weights_digest
 
@@ -69,8 +70,8 @@ class HookedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
-        return self.raw.device
+        """Where the weights lie, or, where they are spread over devices, the first of them."""
+        return device_of(self.raw.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,9 +1,6 @@
 """Where a model lies and in what precision."""
 
-from typing import Any, cast
-
 import torch
-from torch import nn
 
 from circuitkit.core.errors import OptionError
 
@@ -48,13 +45,3 @@ def choose_dtype(dtype: str) -> torch.dtype | None:
     if dtype not in _DTYPES:
         raise OptionError(f"Dtype {dtype!r} not understood; wanted auto, {', '.join(_DTYPES)}.")
     return _DTYPES[dtype]
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Where a module computes: where its first parameter lies, or where accelerate brings it when it is called."""
-    parameter = next(module.parameters())
-    if not parameter.is_meta:
-        return parameter.device
-    hooks = (cast(Any, part)._hf_hook for part in module.modules() if hasattr(part, "_hf_hook"))
-    places = (getattr(hook, "execution_device", None) for hook in hooks)
-    return next(torch.device(place) for place in places if place is not None)

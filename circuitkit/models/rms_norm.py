@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from circuitkit.models.offload import weight_of
+
 
 def rms_norm(norm: nn.Module, x: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
     """What `LlamaRMSNorm` computes (Zhang & Sennrich 2019): `w * x / sqrt(mean(x**2) + eps)`.
@@ -17,8 +19,8 @@ def rms_norm(norm: nn.Module, x: Float[Tensor, "*row d_model"]) -> Float[Tensor,
         norm: The model's module.
         x: Its input.
     """
-    weight, eps = norm.get_parameter("weight"), cast(Any, norm).variance_epsilon
-    if weight.is_meta or x.dtype != weight.dtype:
+    weight, eps = weight_of(norm), cast(Any, norm).variance_epsilon
+    if x.dtype != weight.dtype:
         return norm(x)
     if x.device.type == "cuda":
         return nn.functional.rms_norm(x, weight.shape, weight, eps)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from circuitkit.core.errors import ModelError
+from circuitkit.models.offload import weight_of
 
 
 def weights_digest(raw: nn.Module) -> str:
@@ -44,11 +45,15 @@ def check_finite(raw: nn.Module, name: str) -> None:
 
 
 def _distinct(raw: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The state dict in order of names, each storage once."""
+    """The state dict in order of names, each storage once; also what accelerate keeps outside the modules."""
     seen: set[tuple[int, torch.Size]] = set()
-    for name, tensor in sorted(raw.state_dict().items()):
-        key = (tensor.data_ptr(), tensor.shape)
-        if key in seen:
+    for name, entry in sorted(raw.state_dict().items()):
+        tensor = entry.detach()
+        if tensor.is_meta:
+            owner, _, own = name.rpartition(".")
+            tensor = weight_of(raw.get_submodule(owner), own)
+        elif (tensor.data_ptr(), tensor.shape) in seen:
             continue
-        seen.add(key)
-        yield name, tensor.detach()
+        else:
+            seen.add((tensor.data_ptr(), tensor.shape))
+        yield name, tensor

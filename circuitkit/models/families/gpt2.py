@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from circuitkit.models.activation import activate
 from circuitkit.models.family import Family
+from circuitkit.models.offload import weight_of
 
 if TYPE_CHECKING:
     import transformers
@@ -62,7 +63,7 @@ class GPT2Family(Family):
 
     def w_o(self, block: nn.Module, n_heads: int) -> Float[Tensor, "head d_head d_model"]:
         """GPT-2 keeps `Conv1D` weights, [input, output]: transposed against `nn.Linear`."""
-        weight = self.out_proj(block).get_parameter("weight").detach()
+        weight = weight_of(self.out_proj(block)).detach()
         return rearrange(weight, "(head d_head) d_model -> head d_head d_model", head=n_heads)
 
     def final_norm(self, raw: nn.Module, resid: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
@@ -85,7 +86,5 @@ class GPT2Family(Family):
 
 def _joint(projection: nn.Module, x: Float[Tensor, "row pos d_model"], part: slice) -> Float[Tensor, "row pos part"]:
     """Some of the columns of a `Conv1D`."""
-    weight, bias = projection.get_parameter("weight"), projection.get_parameter("bias")
-    if weight.is_meta:  # weights that accelerate keeps elsewhere come only when the module is called
-        return projection(x)[..., part]
+    weight, bias = weight_of(projection), weight_of(projection, "bias")
     return torch.addmm(bias[part], x.flatten(0, 1), weight[:, part]).unflatten(0, x.shape[:2])
