@@ -98,7 +98,7 @@ def run_interventions(
         found = store.load(f"{number:05d}") if store else None
         if found is None:
             if values is None:
-                values = replacement(model, batch, source) if isinstance(source, Ablation) else source
+                values = _prepared(job, source) if isinstance(source, Ablation) else source
             found = _prompts(job, rows, values)
             _check_finite(model, found)
             if store:
@@ -107,6 +107,20 @@ def run_interventions(
         done += cost * len(rows)
         progress(stage, done, total)
     return Runs(clean=clean, changed=changed)
+
+
+def _prepared(job: _Job, ablation: Ablation) -> Replacement:
+    """The values of an ablation, with as many prompts at a time as memory allows."""
+    at_once = min(64, job.budget.rows(job.batch.clean.ids.shape[1]))
+    while True:
+        try:
+            return replacement(job.model, job.batch, ablation, rows_at_a_time=at_once)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if at_once == 1:
+                raise _short_of_memory(job.model) from error
+        at_once = (at_once + 1) // 2
 
 
 def _prompts(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[str, Tensor]:
