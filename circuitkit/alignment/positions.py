@@ -96,9 +96,9 @@ def _groups(templates: list[str], present: Bool[Tensor, "prompt unit"]) -> Int[T
 
 def _dense(slot: Int[Tensor, "prompt unit"], present: Bool[Tensor, "prompt unit"]) -> Int[Tensor, "prompt unit"]:
     """Number the slots that occur from 0 without gaps; -1 where no unit is."""
-    out = torch.full_like(slot, -1)
-    out[present] = torch.unique(slot[present], return_inverse=True)[1]
-    return out
+    occurs = torch.bincount(slot[present]) > 0
+    number = (occurs.cumsum(0) - 1)[slot.clamp(max=len(occurs) - 1)]
+    return number.masked_fill_(~present, -1)
 
 
 def word_membership(

@@ -1,7 +1,9 @@
 """Batches: rectangles of tokens, groups, what is dropped and what is said about it."""
 
 import copy
+import dataclasses
 import json
+import sys
 from collections import Counter
 
 import pytest
@@ -263,6 +265,27 @@ def test_prompts_share_what_they_have_in_common() -> None:
     assert len({id(row.clean.labels) for row in kept}) == len({tuple(row.clean.labels.items()) for row in kept})
     spans = [span for row in kept for span in row.pair.labels.values()]
     assert len({id(span) for span in spans}) == len(set(spans))
+
+
+def test_a_prompt_costs_its_text_and_tokens_and_little_more() -> None:
+    """Two texts of a hundred bytes, two rows of twenty tokens, the places of four labels."""
+    kept = usable_prompts(load_task("ioi"), Reads(gpt2_like()), n_prompts=400, seed=0, need_corrupted=True).kept
+    assert size(kept, set()) / len(kept) < 2500
+
+
+def size(value: object, seen: set[int]) -> int:
+    """Bytes of an object and all that it holds, each counted once."""
+    if id(value) in seen:
+        return 0
+    seen.add(id(value))
+    parts: list[object] = []
+    if isinstance(value, tuple):
+        parts = list(value)
+    elif isinstance(value, dict):
+        parts = [*value.keys(), *value.values()]
+    elif dataclasses.is_dataclass(value):
+        parts = [getattr(value, part.name) for part in dataclasses.fields(value)]
+    return sys.getsizeof(value) + sum(size(part, seen) for part in parts)
 
 
 def test_many_repeated_prompts_are_said(tmp_path) -> None:
