@@ -1,115 +1,187 @@
-"""Time the replay sweep against the two loops that people write by hand, interleaved in one run.
+"""Time the replay sweep against the loops that people write by hand, interleaved in one run.
 
-    python benchmarks/sweep.py toy-gpt2 toy-bert --n-prompts 64 --repeats 3
+    python benchmarks/sweep.py                                  # the shapes and the toys
+    python benchmarks/sweep.py gpt2-shape ./SmolLM2-135M-Instruct --json sweep.json
 
-(a) the naive loop over transformer-lens hooks: one full bridge forward for every component and batch of prompts;
-(b) the same loop over raw Hugging Face modules with forward hooks.
-Both ablate to zero, as the sweep does here, and must give its numbers to 1e-4 of the largest logit difference.
+Every head and MLP is ablated to zero, one at a time, on the same prompts, by (ours) the sweep, (a) a loop over
+transformer-lens hooks with one bridge forward for every component and batch of prompts, (b) the same loop over raw
+Hugging Face modules with forward hooks. In such a loop every component costs the same, so that it may be run for
+some of them, evenly spread (--loop-share), and its time scaled up. Results must agree to 1e-4 logits.
+
+Columns: wall times as ratios to ours (median over rounds); `arithmetic`: the ratio that follows from running only
+the blocks behind the ablation, and of the last block and the unembedding only the answer; `forwards`: the sweep's
+operations in whole forward passes of the same prompts, and their number in a loop; `peak`: the share that the sweep
+reaches of the speed of a plain matrix product measured beside it; memory above the model's own. For (c), other
+packages, see peers.py.
 """
 
 import argparse
+import json
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
+from loops import bridge_loop, raw_loop
+from machine import PeakMemory, flops, gemm_peak, profile, seconds
+from rich.console import Console
+from rich.table import Table
+from shapes import SHAPES, first_prompts, model_and_prompts
 from torch import Tensor
 
 from circuitkit.core.component import Component
 from circuitkit.interventions.ablation import Ablation
-from circuitkit.interventions.rows import logit_diff
 from circuitkit.interventions.sweep import sweep
 from circuitkit.models.hooked_model import HookedModel
-from circuitkit.models.loading import load_model
-from circuitkit.tasks.batch import PromptBatch, build_batch
-from circuitkit.tasks.loading import load_task
+from circuitkit.tasks.batch import PromptBatch
 
-ROWS = 32
-
-
-def loop(model: HookedModel, batch: PromptBatch, run: Callable[[Component, Tensor, Tensor], Tensor]) -> Tensor:
-    """Logit differences [component, prompt] with `run(component, ids, mask) -> logits` called for every batch."""
-    out = torch.zeros(len(model.components), len(batch.pairs))
-    for number, component in enumerate(model.components):
-        for start in range(0, len(batch.pairs), ROWS):
-            rows = torch.arange(start, min(start + ROWS, len(batch.pairs)))
-            logits = run(component, batch.clean.ids[rows], batch.clean.mask[rows])
-            at = logits[torch.arange(len(rows)), batch.clean.answer_pos[rows]]
-            out[number, rows] = logit_diff(at, batch.correct_ids[rows], batch.incorrect_ids[rows])
-    return out
+ON_CPU = ("gpt2-shape", "distilbert-shape", "bert-shape", "toy-gpt2", "toy-bert", "toy-llama")
+TOLERANCE = 1e-4
+ON_GPU = (*ON_CPU, "llama-8b-shape", "minitron-4b-shape")
 
 
-@torch.no_grad()
-def bridge_loop(model: HookedModel, batch: PromptBatch) -> Tensor:
-    """(a) Hooks of transformer-lens."""
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What was measured of one model; times in seconds, memory in bytes."""
 
-    def run(component: Component, ids: Tensor, mask: Tensor) -> Tensor:
-        def silence(value: Tensor, hook: object) -> Tensor:
-            changed = value.clone()
-            changed[:, :, slice(None) if component.head is None else component.head] = 0
-            return changed
+    model: str
+    dtype: str
+    device: str
+    threads: int
+    components: int
+    prompts: int
+    tokens: int
+    seconds: float
+    ratios: dict[str, float]
+    arithmetic: float
+    forwards: float
+    share_of_peak: float
+    gemm_peak: float
+    memory: dict[str, int]
+    difference: float
+    profile: dict[str, float]
 
-        point = "mlp.out.hook_out" if component.head is None else "attn.hook_z"
-        name = f"blocks.{component.layer}.{point}"
-        with model.bridge.hooks(fwd_hooks=[(name, silence)]):
-            return model.bridge(ids, attention_mask=mask.long())
 
-    return loop(model, batch, run)
+def measure(name: str, args: argparse.Namespace) -> Row:
+    """Time all ways, round by round."""
+    model, batch = model_and_prompts(name, n_prompts=args.n_prompts, length=args.length, task=args.task)
+    few, some = first_prompts(batch, 8), model.components[:: max(1, round(1 / args.loop_share))]
+    loops = {"raw": raw_loop} if args.no_bridge else {"bridge": bridge_loop, "raw": raw_loop}
+    ways: dict[str, Callable[[PromptBatch], Tensor]] = {
+        "ours": lambda prompts: sweep(model, prompts, ablation=Ablation.ZERO).ablated
+    } | {way: partial(_looped, loop, model, some) for way, loop in loops.items()}
+    for way in ways.values():
+        way(few)  # warm up
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    values, memory, peaks = dict[str, Tensor](), dict[str, int](), list[float]()
+    for _ in range(args.rounds):
+        peaks.append(gemm_peak(model))
+        for name_of_way, way in ways.items():
+            with PeakMemory() as used:
+                taken, values[name_of_way] = seconds(lambda way=way: way(batch))
+            share = 1 if name_of_way == "ours" else len(some) / len(model.components)
+            times[name_of_way].append(taken / share)
+            memory[name_of_way] = used.bytes
+    ours, took, peak = values["ours"], statistics.median(times["ours"]), statistics.median(peaks)
+    done, forward = flops(lambda: ways["ours"](few)), flops(lambda: _forward(model, few))
+    return Row(
+        model=name,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=torch.cuda.get_device_name() if model.device.type == "cuda" else "cpu",
+        threads=torch.get_num_threads(),
+        components=len(model.components),
+        prompts=len(batch.pairs),
+        tokens=int(batch.clean.mask.sum()),
+        seconds=took,
+        ratios={way: _ratio(times[way], times["ours"]) for way in loops},
+        arithmetic=arithmetic(model, few, forward),
+        forwards=done / forward,
+        share_of_peak=done * len(batch.pairs) / len(few.pairs) / took / peak,
+        gemm_peak=peak,
+        memory=memory,
+        difference=max(
+            (ours[[model.components.index(c) for c in some]] - values[way]).abs().max().item() for way in loops
+        ),
+        profile=profile(lambda: ways["ours"](few)),
+    )
 
 
-@torch.no_grad()
-def raw_loop(model: HookedModel, batch: PromptBatch) -> Tensor:
-    """(b) Hooks on the raw modules."""
-    family, width = model.family, model.info.d_head
+def _looped(
+    loop: Callable[[HookedModel, PromptBatch, Sequence[Component]], Tensor],
+    model: HookedModel,
+    some: Sequence[Component],
+    prompts: PromptBatch,
+) -> Tensor:
+    return loop(model, prompts, some)
 
-    def run(component: Component, ids: Tensor, mask: Tensor) -> Tensor:
-        block = family.blocks(model.raw)[component.layer]
 
-        def silence(_module: object, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-            z = args[0].clone()
-            z[..., component.head * width : (component.head + 1) * width] = 0
-            return (z,)
+def _ratio(theirs: list[float], ours: list[float]) -> float:
+    return statistics.median(t / s for t, s in zip(theirs, ours, strict=True))
 
-        if component.head is None:
-            handle = family.mlp(block).register_forward_hook(lambda _m, _a, out: torch.zeros_like(out))
-        else:
-            handle = family.out_proj(block).register_forward_pre_hook(silence)
-        try:
-            return model.raw(input_ids=ids, attention_mask=mask.long(), **family.forward_kwargs).logits
-        finally:
-            handle.remove()
 
-    return loop(model, batch, run)
+def _forward(model: HookedModel, batch: PromptBatch) -> None:
+    ids, mask = batch.clean.ids.to(model.device), batch.clean.mask.to(model.device)
+    with torch.no_grad():
+        model.raw(input_ids=ids, attention_mask=mask.long(), **model.family.forward_kwargs)
+
+
+def arithmetic(model: HookedModel, batch: PromptBatch, forward: int) -> float:
+    """Operations of a loop over those of the blocks behind each ablation, by the sizes of the matrices alone."""
+    i, tokens = model.info, int(batch.clean.mask.sum())
+    mlp = (3 if i.family == "llama" else 2) * i.d_model * i.d_mlp
+    keys_values = 2 * i.d_model * i.n_kv_heads * i.d_head
+    attention = 2 * i.d_model * i.n_heads * i.d_head + keys_values
+
+    def behind(component: Component) -> int:
+        if component.layer == i.n_layers - 1:
+            return 0
+        own = mlp if component.head is not None else 0
+        return own + (i.n_layers - component.layer - 2) * (attention + mlp) + keys_values
+
+    return forward * len(model.components) / (2 * tokens * sum(behind(c) for c in model.components))
 
 
 def main() -> None:
-    """Print one line a model."""
+    """Measure, print one table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+")
-    parser.add_argument("--task", default="ioi")
-    parser.add_argument("--n-prompts", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("models", nargs="*", help=f"{', '.join(SHAPES)}, an embedded model or a directory")
+    parser.add_argument("--task", default="ioi", help="prompts of models that have a tokenizer")
+    parser.add_argument("--n-prompts", type=int, default=32)
+    parser.add_argument("--length", type=int, default=20, help="tokens of the random prompts of shapes")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--loop-share", type=float, default=0.25, help="share of the components that loops run")
+    parser.add_argument("--no-bridge", action="store_true", help="leave (a) out, as for models that do not fit twice")
+    parser.add_argument("--json", type=Path, help="write all figures there")
     args = parser.parse_args()
-    ways = {"sweep": lambda m, b: sweep(m, b, ablation=Ablation.ZERO).ablated, "bridge": bridge_loop, "raw": raw_loop}
-    print(f"{torch.get_num_threads()} threads; medians of {args.repeats}; times as ratios to the sweep")
-    for name in args.models:
-        model = load_model(name)
-        batch = build_batch(load_task(args.task), model, n_prompts=args.n_prompts)
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        values: dict[str, Tensor] = {}
-        for _ in range(args.repeats):
-            for way, call in ways.items():
-                start = time.perf_counter()
-                values[way] = call(model, batch)
-                seconds[way].append(time.perf_counter() - start)
-        error = max((values["sweep"] - values[way]).abs().max().item() for way in ("bridge", "raw"))
-        if error > 1e-4 * max(1.0, values["raw"].abs().max().item()):
-            raise SystemExit(f"{name}: the sweep and the loops differ by {error:.1e}")
-        ratio = {
-            way: statistics.median(t / s for t, s in zip(seconds[way], seconds["sweep"], strict=True))
-            for way in ("bridge", "raw")
-        }
-        print(f"{name:16} bridge loop {ratio['bridge']:.1f}x, raw loop {ratio['raw']:.1f}x, difference {error:.1e}")
+    rows = [measure(name, args) for name in args.models or (ON_GPU if torch.cuda.is_available() else ON_CPU)]
+    table = Table(
+        "model", "prompts", "ours", "(a) bridge", "(b) raw", "arithmetic", "forwards", "peak", "memory", "difference",
+        title=f"{torch.get_num_threads()} threads, median of {args.rounds} rounds",
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row.model,
+            f"{row.prompts} x {row.tokens / row.prompts:.0f} tokens",
+            f"{row.seconds:.1f} s",
+            f"{row.ratios['bridge']:.1f}x" if "bridge" in row.ratios else "-",
+            f"{row.ratios['raw']:.1f}x",
+            f"{row.arithmetic:.1f}x",
+            f"{row.forwards:.0f} of {row.components}",
+            f"{row.share_of_peak:.0%}",
+            ", ".join(f"{way} {used / 2**20:.0f}" for way, used in row.memory.items()) + " MiB",
+            f"{row.difference:.0e}",
+        )
+    console = Console(width=180)
+    console.print(table)
+    for row in rows:
+        shares = ", ".join(f"{kind} {share:.0%}" for kind, share in row.profile.items())
+        console.print(f"{row.model}: time of the sweep by kind of operator: {shares}")
+    if args.json:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    if wrong := [row for row in rows if row.dtype == "float32" and row.difference > TOLERANCE]:
+        raise SystemExit(f"{wrong[0].model}: the sweep and the loops differ by {wrong[0].difference:.1e} logits")
 
 
 if __name__ == "__main__":

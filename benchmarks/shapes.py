@@ -1,0 +1,121 @@
+"""Models to time: the embedded ones by name, directories, and well-known shapes with random weights."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
+
+from circuitkit.models.hooked_model import HookedModel
+from circuitkit.models.loading import load_model
+from circuitkit.models.supported import FAMILIES
+from circuitkit.tasks.batch import PromptBatch, TaskInfo, build_batch
+from circuitkit.tasks.loading import load_task
+from circuitkit.tasks.prompt import PromptPair
+from circuitkit.tasks.token_block import TokenBlock
+
+
+def _llama(n_layers: int) -> Callable[[], PreTrainedModel]:
+    return lambda: LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=128256,
+            hidden_size=4096,
+            intermediate_size=14336,
+            num_hidden_layers=n_layers,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            max_position_embeddings=8192,
+        )
+    )
+
+
+SHAPES: dict[str, Callable[[], PreTrainedModel]] = {
+    "gpt2-shape": lambda: GPT2LMHeadModel(GPT2Config()),
+    "distilbert-shape": lambda: DistilBertForMaskedLM(DistilBertConfig()),
+    "bert-shape": lambda: BertForMaskedLM(BertConfig()),
+    "llama-8b-shape": _llama(32),
+    "minitron-4b-shape": _llama(16),
+}
+"""GPT-2 small, DistilBERT, BERT base, Llama-3.1-8B and Llama-3.1-Minitron-4B-Depth."""
+
+
+def model_and_prompts(name: str, *, n_prompts: int, length: int, task: str) -> tuple[HookedModel, PromptBatch]:
+    """A shape gets random weights (bfloat16 on CUDA) and random tokens; anything else the task's prompts."""
+    if name not in SHAPES:
+        model = load_model(name)
+        return model, build_batch(load_task(task), model, n_prompts=n_prompts)
+    torch.manual_seed(0)
+    if torch.cuda.is_available():
+        with torch.device("cuda"):
+            torch.set_default_dtype(torch.bfloat16)
+            raw = SHAPES[name]()
+            torch.set_default_dtype(torch.float32)
+    else:
+        raw = SHAPES[name]()
+    family = FAMILIES[type(raw).__name__]
+    model = HookedModel(raw=raw.eval(), tokenizer=None, family=family, name=name)  # pyright: ignore[reportArgumentType]
+    return model, random_prompts(model.info.vocab_size, n_prompts=n_prompts, length=length, inside=not family.is_causal)
+
+
+def random_prompts(vocab_size: int, *, n_prompts: int, length: int, inside: bool) -> PromptBatch:
+    """Prompts of one length and template made of random tokens; `inside` puts the answer in the middle."""
+    generator = torch.Generator().manual_seed(0)
+
+    def block() -> TokenBlock:
+        ids = torch.randint(3, vocab_size, (n_prompts, length), generator=generator)
+        return TokenBlock(
+            ids=ids,
+            mask=torch.ones_like(ids, dtype=torch.bool),
+            answer_pos=torch.full((n_prompts,), length // 2 if inside else length - 1),
+            words=torch.arange(length).expand(n_prompts, -1),
+        )
+
+    pair = PromptPair(
+        clean="a", corrupted="b", correct=" x", incorrect=" y", template="t", labels={}, corrupted_labels={}
+    )
+    answers = torch.stack([torch.randperm(vocab_size, generator=generator)[:2] for _ in range(n_prompts)])
+    return PromptBatch(
+        task=TaskInfo(name="random tokens", sha256="0" * 64),
+        pairs=(pair,) * n_prompts,
+        prompt_index=tuple(range(n_prompts)),
+        clean=block(),
+        corrupted=block(),
+        correct_ids=answers[:, 0],
+        incorrect_ids=answers[:, 1],
+        group=torch.zeros(n_prompts, dtype=torch.long),
+        positional=True,
+        label_positions={},
+        dropped=(),
+        notices=(),
+    )
+
+
+def first_prompts(batch: PromptBatch, n: int) -> PromptBatch:
+    """The first prompts of a batch."""
+
+    def cut(block: TokenBlock) -> TokenBlock:
+        return TokenBlock(
+            ids=block.ids[:n], mask=block.mask[:n], answer_pos=block.answer_pos[:n], words=block.words[:n]
+        )
+
+    return replace(
+        batch,
+        pairs=batch.pairs[:n],
+        prompt_index=batch.prompt_index[:n],
+        clean=cut(batch.clean),
+        corrupted=None if batch.corrupted is None else cut(batch.corrupted),
+        correct_ids=batch.correct_ids[:n],
+        incorrect_ids=batch.incorrect_ids[:n],
+        group=batch.group[:n],
+        label_positions={},
+    )
