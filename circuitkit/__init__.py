@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from circuitkit.core.run_directory import load_run as load_run
     from circuitkit.discovery.influence import Influence as Influence
     from circuitkit.discovery.influence import influence as influence
+    from circuitkit.interventions.engine import run_interventions as run_interventions
+    from circuitkit.interventions.intervention import Intervention as Intervention
+    from circuitkit.interventions.intervention import at_each_position as at_each_position
+    from circuitkit.interventions.intervention import replace_components as replace_components
+    from circuitkit.interventions.noise import noise as noise
     from circuitkit.models.hooked_model import HookedModel as HookedModel
     from circuitkit.models.loading import load_model as load_model
     from circuitkit.models.loading import wrap_model as wrap_model
@@ -33,6 +38,11 @@ _HOMES = {
     "load_run": "circuitkit.core.run_directory",
     "Influence": "circuitkit.discovery.influence",
     "influence": "circuitkit.discovery.influence",
+    "run_interventions": "circuitkit.interventions.engine",
+    "Intervention": "circuitkit.interventions.intervention",
+    "at_each_position": "circuitkit.interventions.intervention",
+    "replace_components": "circuitkit.interventions.intervention",
+    "noise": "circuitkit.interventions.noise",
     "HookedModel": "circuitkit.models.hooked_model",
     "load_model": "circuitkit.models.loading",
     "wrap_model": "circuitkit.models.loading",

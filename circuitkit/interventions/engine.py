@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -11,10 +10,10 @@ from torch import Tensor
 from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.run_directory import ShardStore
-from circuitkit.interventions.ablation import Ablation
+from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.intervention import Intervention
 from circuitkit.interventions.metric import Metric, MetricName, parse_metric
-from circuitkit.interventions.replacement import Replacement, Values, replacement
+from circuitkit.interventions.replacement import Base, Replacement, Values, replacement
 from circuitkit.interventions.replay import Replay
 from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
 from circuitkit.interventions.rows import shards, take
@@ -42,7 +41,8 @@ class Runs:
 class _Job:
     model: HookedModel
     batch: PromptBatch
-    base: TokenBlock
+    base: Base
+    block: TokenBlock
     interventions: Sequence[Intervention]
     metric: Metric
     budget: RowBudget
@@ -53,8 +53,8 @@ def run_interventions(
     batch: PromptBatch,
     interventions: Sequence[Intervention],
     *,
-    source: Ablation | Replacement,
-    base: Literal["clean", "corrupted"] = "clean",
+    source: Ablation | str | Replacement,
+    base: Base = "clean",
     metric: MetricName | str = "logit_diff",
     batch_size: BatchSize = "auto",
     store: ShardStore | None = None,
@@ -67,9 +67,9 @@ def run_interventions(
         model: The model.
         batch: Prompts; results keep their order.
         interventions: What is replaced in each run; see `replace_components` and `at_each_position`.
-        source: What replaces it: an ablation (values for the clean prompts), or a `Replacement` such as
-            `taken_from(model, batch.corrupted, into=batch.clean)` or `noise(...)`.
-        base: The prompts that run; `corrupted` with clean values is denoising.
+        source: What replaces it: an ablation, or a `Replacement` such as `noise(...)`. `resample` takes the
+            activations of the prompt's own partner: activation patching.
+        base: The prompts that run. `resample` into `clean` ones is noising, into `corrupted` ones denoising.
         metric: `logit_diff` (logits; unembeds two tokens), `kl` (nats, from the run with nothing replaced),
             `probability` (of the correct answer) or `top1` (1 where the correct answer is the most probable token).
         batch_size: Rows (intervention x prompt) run at a time; `auto` sizes them to the machine. Numbers differ by
@@ -87,18 +87,26 @@ def run_interventions(
         raise OptionError(f"Task {batch.task.name!r} has no corrupted prompts to run on; give them.")
     budget = RowBudget(model, batch_size)
     job = _Job(
-        model=model, batch=batch, base=block, interventions=interventions, metric=parse_metric(metric), budget=budget
+        model=model,
+        batch=batch,
+        base=base,
+        block=block,
+        interventions=interventions,
+        metric=parse_metric(metric),
+        budget=budget,
     )
+    ablation = parse_ablation(source) if isinstance(source, str) else None
+    values: Replacement | None = None if isinstance(source, str) else source
     clean = torch.zeros(len(batch.pairs))
     changed = torch.zeros(len(interventions), len(batch.pairs))
     cost = sum(model.info.n_layers - i.first_layer for i in interventions)
     total, done = cost * len(batch.pairs), 0
-    values: Replacement | None = None
     for number, rows in enumerate(shards(batch, PROMPTS_PER_SHARD)):
         found = store.load(f"{number:05d}") if store else None
         if found is None:
             if values is None:
-                values = _prepared(job, source) if isinstance(source, Ablation) else source
+                assert ablation is not None
+                values = _prepared(job, ablation)
             found = _prompts(job, rows, values)
             _check_finite(model, found)
             if store:
@@ -114,7 +122,7 @@ def _prepared(job: _Job, ablation: Ablation) -> Replacement:
     at_once = min(64, job.budget.rows(job.batch.clean.ids.shape[1]))
     while True:
         try:
-            return replacement(job.model, job.batch, ablation, rows_at_a_time=at_once)
+            return replacement(job.model, job.batch, ablation, base=job.base, rows_at_a_time=at_once)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -125,7 +133,7 @@ def _prepared(job: _Job, ablation: Ablation) -> Replacement:
 
 def _prompts(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[str, Tensor]:
     """Run some prompts; they are split where they are too many at a time or memory is short."""
-    length, parts = int(job.base.mask[rows].sum(1).max()), None
+    length, parts = int(job.block.mask[rows].sum(1).max()), None
     if len(rows) > job.budget.rows(length):
         parts = rows.split(job.budget.rows(length))
     else:
@@ -143,7 +151,7 @@ def _prompts(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[
 
 
 def _together(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[str, Tensor]:
-    taken = take(job.base, rows, job.model)
+    taken = take(job.block, rows, job.model)
     answers = torch.stack([job.batch.correct_ids[rows], job.batch.incorrect_ids[rows]], 1)
     tokens = None if job.metric.whole_vocabulary else answers.to(job.model.device)
     replay, values = Replay(job.model, taken), source(rows, taken.ids.shape[1])

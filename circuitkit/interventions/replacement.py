@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from einops import reduce
@@ -34,12 +35,21 @@ class Values:
     start: int = 0
 
 
+Base = Literal["clean", "corrupted"]
+"""Which prompts of a batch are run."""
+
 Replacement = Callable[[Int[Tensor, " row"], int], Values]
 """From the prompts of a shard and its length in tokens to the values that replace theirs."""
 
 
 def replacement(
-    model: HookedModel, batch: PromptBatch, ablation: Ablation, *, rows_at_a_time: int = 64, progress: Progress = silent
+    model: HookedModel,
+    batch: PromptBatch,
+    ablation: Ablation,
+    *,
+    base: Base = "clean",
+    rows_at_a_time: int = 64,
+    progress: Progress = silent,
 ) -> Replacement:
     """Prepare the replacement values of an ablation; for the mean kinds this runs the prompts once.
 
@@ -47,6 +57,7 @@ def replacement(
         model: The model.
         batch: Prompts.
         ablation: What replaces an activation.
+        base: The prompts that the values go into; the partners of corrupted prompts are the clean ones.
         rows_at_a_time: Prompts run together.
         progress: Called as prompts are done.
 
@@ -62,7 +73,9 @@ def replacement(
         return lambda rows, length: _zeros(model)
     if ablation is Ablation.RESAMPLE:
         assert batch.corrupted is not None
-        return taken_from(model, batch.corrupted, into=batch.clean, positional=batch.positional)
+        blocks = {"clean": batch.clean, "corrupted": batch.corrupted}
+        partners = blocks.pop(base), *blocks.values()
+        return taken_from(model, partners[1], into=partners[0], positional=batch.positional)
     return _means(model, batch, ablation, rows_at_a_time=rows_at_a_time, progress=progress)
 
 
@@ -112,7 +125,7 @@ def _means(
     block = batch.clean if ablation is Ablation.MEAN else batch.corrupted
     assert block is not None
     group = batch.group if batch.positional else torch.zeros_like(batch.group)
-    starts = _shared_starts(batch, block)
+    starts = _shared_starts(batch)
     n_groups, width = int(group.max()) + 1, block.ids.shape[1] if batch.positional else 1
     layers, info = range(model.info.n_layers), model.info
     shape: dict[Point, tuple[int, ...]] = {
@@ -149,13 +162,13 @@ def _means(
     return values
 
 
-def _shared_starts(batch: PromptBatch, block: TokenBlock) -> Int[Tensor, " group"]:
-    """Of every group, the tokens that all its prompts begin with, in the clean batch and where means come from."""
-    groups = range(int(batch.group.max()) + 1)
+def _shared_starts(batch: PromptBatch) -> Int[Tensor, " group"]:
+    """How many tokens all prompts of a group begin with, clean and corrupted ones."""
     if not batch.positional:
-        return torch.zeros(1, dtype=torch.long)
-    starts = [0] * len(groups)
-    for g in groups:
-        ids = torch.cat([batch.clean.ids[batch.group == g], block.ids[batch.group == g]])
-        starts[g] = first_difference(ids, ids[:1].expand_as(ids)) if len(ids) else 0
+        return torch.zeros(int(batch.group.max()) + 1, dtype=torch.long)
+    blocks = [batch.clean] if batch.corrupted is None else [batch.clean, batch.corrupted]
+    starts: list[int] = []
+    for group in range(int(batch.group.max()) + 1):
+        ids = torch.cat([block.ids[batch.group == group] for block in blocks])
+        starts.append(first_difference(ids, ids[:1].expand_as(ids)) if len(ids) else 0)
     return torch.tensor(starts)

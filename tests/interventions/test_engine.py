@@ -82,8 +82,7 @@ def test_activation_patching_in_both_directions(tiny_model, base):
     into, out_of = (batch.clean, batch.corrupted) if base == "clean" else (batch.corrupted, batch.clean)
     some = (Component(0, 2), Component(1))
     units = at_each_position(some, 12)
-    source = taken_from(tiny_model, out_of, into=into)
-    runs = run_interventions(tiny_model, batch, units, source=source, base=base)
+    runs = run_interventions(tiny_model, batch, units, source="resample", base=base)
     torch.testing.assert_close(runs.clean, _by_hand(tiny_model, batch, {}, base), **EXACT)
     changed = runs.changed.view(2, 12, -1)
     for i, component in enumerate(some):
@@ -93,6 +92,19 @@ def test_activation_patching_in_both_directions(tiny_model, base):
             torch.testing.assert_close(
                 changed[i, pos], _by_hand(tiny_model, batch, {component: (value, where)}, base), **EXACT
             )
+
+
+@pytest.mark.parametrize("ablation", [Ablation.MEAN, Ablation.CORRUPTED_MEAN, Ablation.ZERO])
+def test_means_go_into_corrupted_prompts_too(tiny_model, ablation):
+    """Here the corrupted prompts part from the clean ones before the clean ones part from each other."""
+    batch = _batch(tiny_model, shared=3)
+    batch.corrupted.ids[:, 1] = 9
+    for component in (Component(0, 1), Component(1)):
+        value = replacement_value(tiny_model.raw, tiny_model.info.family, component, batch, ablation)
+        unit = [replace_components(component)]
+        runs = run_interventions(tiny_model, batch, unit, source=ablation, base="corrupted")
+        wanted = _by_hand(tiny_model, batch, {component: (value, None)}, "corrupted")
+        torch.testing.assert_close(runs.changed[0], wanted, **EXACT)
 
 
 def test_positions_that_cannot_change_are_not_run(tiny_models):
@@ -181,6 +193,8 @@ def test_bad_questions_are_one_line(tiny_models):
         run_interventions(model, batch, unit, source=Ablation.ZERO, metric="loss")
     with pytest.raises(OptionError, match="no corrupted prompts to run on"):
         run_interventions(model, replace(batch, corrupted=None), unit, source=Ablation.ZERO, base="corrupted")
+    with pytest.raises(OptionError, match="Ablation 'partner' unknown; choose one of"):
+        run_interventions(model, batch, unit, source="partner")
     with pytest.raises(OptionError, match="noise is negative"):
         noise(model, batch.clean, sd=-1.0, seed=0)
 
