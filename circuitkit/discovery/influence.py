@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from circuitkit.core.bootstrap import BootstrapWeights, percentile_interval, prompt_means
@@ -15,13 +15,13 @@ from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
-from circuitkit.core.run_directory import ShardStore, save_run
+from circuitkit.core.run_directory import save_run
 from circuitkit.core.seeds import check_seed
 from circuitkit.discovery.baseline import Baseline, measure_baseline
+from circuitkit.discovery.measure import Measurement, Method, parse_method
 from circuitkit.discovery.normalize import Normalize, Sign, influence_unit, normalize_influence
+from circuitkit.discovery.screen import Screen
 from circuitkit.interventions.ablation import Ablation, parse_ablation
-from circuitkit.interventions.sweep import sweep
-from circuitkit.interventions.sweep_key import sweep_key
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.info import ModelInfo
 from circuitkit.tasks.batch import PromptBatch, build_batch
@@ -47,6 +47,7 @@ class Influence:
         settings: Every option of the measurement.
         made_with: Versions, device, dtype and command.
         notices: Plain facts about the prompts that a reader must see.
+        screen: Which values are estimates, and how good; None where every component was measured exactly.
     """
 
     model: ModelInfo
@@ -60,6 +61,12 @@ class Influence:
     settings: Mapping[str, Any]
     made_with: Mapping[str, Any]
     notices: tuple[str, ...]
+    screen: Screen | None = None
+
+    @property
+    def exact(self) -> Bool[Tensor, " component"]:
+        """Components that were measured on every prompt; the rows of the others are estimates."""
+        return torch.ones(len(self.components), dtype=torch.bool) if self.screen is None else self.screen.exact
 
     @property
     def drops(self) -> Float[Tensor, "component prompt"]:
@@ -72,8 +79,12 @@ class Influence:
         return self._scaled(prompt_means(self.drops))
 
     def draws(self, weights: BootstrapWeights) -> Float[Tensor, "draw component"]:
-        """Influences of bootstrap draws; the scale is drawn along."""
-        return self._scaled(weights.means(self.drops))
+        """Influences of bootstrap draws; the scale is drawn along, and so is the error of estimated drops."""
+        return self._scaled(self._drawn_drops(weights))
+
+    def _drawn_drops(self, weights: BootstrapWeights) -> Float[Tensor, "draw component"]:
+        drawn = weights.means(self.drops)
+        return drawn if self.screen is None else drawn + self.screen.redraw(len(drawn), seed=self.settings["seed"])
 
     def _scaled(self, drops: Float[Tensor, "*draw component"]) -> Float[Tensor, "*draw component"]:
         return normalize_influence(drops, normalize=self.normalize, sign=self.sign)
@@ -90,9 +101,9 @@ class Influence:
         return measure_baseline(self.clean, self.weights())
 
     def table(self) -> dict[str, dict[str, Any]]:
-        """Drop (logits), influence and their 95% intervals, by component name."""
-        weights, drops = self.weights(), self.drops
-        mean_drops = prompt_means(drops)
+        """Drop (logits), influence, their 95% intervals and whether they are exact, by component name."""
+        weights, exact = self.weights(), self.exact
+        mean_drops = prompt_means(self.drops)
         values = self._scaled(mean_drops)
         rows: dict[str, dict[str, Any]] = {
             str(c): {
@@ -100,11 +111,12 @@ class Influence:
                 "influence": values[i].item(),
                 "ci95": None,
                 "drop_ci95": None,
+                "exact": bool(exact[i]),
             }
             for i, c in enumerate(self.components)
         }
         if weights is not None:
-            drawn_drops = weights.means(drops)
+            drawn_drops = self._drawn_drops(weights)
             for name, drawn in (("ci95", self._scaled(drawn_drops)), ("drop_ci95", drawn_drops)):
                 low, high = percentile_interval(drawn)
                 for i, row in enumerate(rows.values()):
@@ -139,6 +151,7 @@ class Influence:
             "logit_diff": {"mean": baseline.mean, "ci95": baseline.ci95, "accuracy": baseline.accuracy},
             "influence": self.table(),
             "components": [str(c) for c in self.components],
+            "screen": None if self.screen is None else self.screen.to_dict(),
             "warnings": list(self.warnings),
         }
 
@@ -148,8 +161,17 @@ class Influence:
         Raises:
             ResultError: It cannot be written.
         """
-        axes = {"clean": ("prompt",), "ablated": ("component", "prompt")}
-        return save_run(Path(path), self.to_dict(), {"clean": self.clean, "ablated": self.ablated}, axes)
+        tensors, axes = self.tensors()
+        return save_run(Path(path), self.to_dict(), tensors, axes)
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
+        """The tensors saved beside the JSON, and the names of their axes."""
+        tensors: dict[str, Tensor] = {"clean": self.clean, "ablated": self.ablated}
+        axes: dict[str, tuple[str, ...]] = {"clean": ("prompt",), "ablated": ("component", "prompt")}
+        if self.screen is not None:
+            tensors["screen_deviation"] = self.screen.deviation
+            axes["screen_deviation"] = ("component", "audited_prompt")
+        return tensors, axes
 
 
 def influence(
@@ -158,6 +180,7 @@ def influence(
     *,
     n_prompts: int = 384,
     ablation: Ablation | str = Ablation.CORRUPTED_MEAN,
+    method: Method | str = "exact",
     normalize: Normalize = "max",
     sign: Sign = "clamp",
     bootstrap: int = 1000,
@@ -168,13 +191,15 @@ def influence(
     stage: str = "sweep",
     progress: Progress = silent,
 ) -> Influence:
-    """Measure every component's influence on a task by exact ablation (Distilled Circuits, Eqs. 3-5).
+    """Measure every component's influence on a task by ablation (Distilled Circuits, Eqs. 3-5).
 
     Args:
         model: The model.
         task: A task, or a batch of prompts already built for this model.
         n_prompts: Prompts to draw from the task.
         ablation: What replaces an activation.
+        method: `exact` ablates every component on every prompt. `screen` estimates all by one forward and one
+            backward pass, checks the estimates on a sample of the prompts and measures exactly what can matter.
         normalize: How drops become influences.
         sign: How components are counted whose ablation helps.
         bootstrap: Draws for the intervals; 0 for none.
@@ -189,7 +214,7 @@ def influence(
         TaskError: Too few prompts can be used.
         OptionError: An option is unknown, out of range or does not go with the task.
     """
-    ablation, seed = parse_ablation(ablation), check_seed(seed)
+    ablation, seed, method = parse_ablation(ablation), check_seed(seed), parse_method(method)
     if bootstrap < 0:
         raise OptionError(f"{bootstrap} bootstrap draws were asked for; give 0 for no intervals, or a positive number.")
     batch = (
@@ -198,9 +223,20 @@ def influence(
         else _batch(model, task, n_prompts, seed, ablation=ablation, progress=progress)
     )
     made_with = provenance(device=str(model.device), dtype=str(model.dtype).removeprefix("torch."), command=command)
-    key = sweep_key(model, batch, ablation, components=model.components, versions=made_with["versions"])
-    store = ShardStore(resume, key) if resume else None
-    run = sweep(model, batch, ablation=ablation, batch_size=batch_size, store=store, stage=stage, progress=progress)
+    job = Measurement(
+        model=model,
+        batch=batch,
+        ablation=ablation,
+        batch_size=batch_size,
+        resume=resume,
+        versions=made_with["versions"],
+        stage=stage,
+        progress=progress,
+    )
+    if method == "screen":
+        run, screen = job.screened(normalize=normalize, sign=sign, seed=seed)
+    else:
+        run, screen = job.exact(), None
     return Influence(
         model=model.info,
         task=describe_task(batch),
@@ -213,6 +249,7 @@ def influence(
         settings={
             "n_prompts": n_prompts,
             "ablation": ablation.value,
+            "method": method,
             "normalize": normalize,
             "sign": sign,
             "bootstrap": bootstrap,
@@ -221,7 +258,12 @@ def influence(
             "data": task.data if isinstance(task, Task) else None,  # a batch does not know
         },
         made_with=made_with,
-        notices=(*batch.notices, *_about_precision(model)),
+        notices=(
+            *([screen.notice(len(run.clean))] if screen else []),
+            *batch.notices,
+            *_about_precision(model),
+        ),
+        screen=screen,
     )
 
 
