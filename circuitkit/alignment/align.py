@@ -15,6 +15,7 @@ from circuitkit.alignment.result import AlignmentResult
 from circuitkit.alignment.robustness import measure_robustness
 from circuitkit.alignment.score import alignment_score
 from circuitkit.alignment.scores import score_matching
+from circuitkit.alignment.screening import screened_score
 from circuitkit.alignment.settings import AlignSettings, BatchSize, NullOption
 from circuitkit.alignment.similarity.measure import choose_methods
 from circuitkit.alignment.similarity.types import SimilarityOption
@@ -22,6 +23,7 @@ from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
 from circuitkit.discovery.influence import Influence
+from circuitkit.discovery.measure import Method
 from circuitkit.discovery.normalize import Normalize, Sign
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.models.hooked_model import HookedModel
@@ -36,6 +38,7 @@ def align(
     *,
     n_prompts: int = 384,
     ablation: Ablation | str = Ablation.CORRUPTED_MEAN,
+    method: Method | str = "exact",
     similarity: SimilarityOption | str = "auto",
     matching: MatchingMethod | str = "greedy",
     normalize: Normalize | str = "max",
@@ -62,6 +65,8 @@ def align(
         task: The task; both models get the same clean prompts.
         n_prompts: Prompts to draw; those that either model cannot read are left out and listed.
         ablation: What replaces an ablated activation.
+        method: `exact` ablates every component; `screen` estimates all by gradients and measures exactly those
+            that can matter, and the result says what error this leaves in the score.
         similarity: How activations are compared: `output`, `z`, `pattern`, `cka`, or `auto` (`output`
             between models of one width, else `pattern` for heads and `cka` for MLPs).
         matching: `greedy` (many to one), `hungarian` (one to one) or `soft` (5 best, softmax).
@@ -87,6 +92,7 @@ def align(
     settings = AlignSettings.parse(
         n_prompts=n_prompts,
         ablation=ablation,
+        method=method,
         similarity=similarity,
         matching=matching,
         normalize=normalize,
@@ -136,6 +142,7 @@ def _run(job: Comparison, student_model: HookedModel, made_with: Mapping[str, An
     random_student, failed = job.random_students(teacher, student_model, observed)
     scores = score_matching(matching, similarity, teacher, student, settings=settings, random_student=random_student)
     control, unknown = _control(job, teacher, student_model)
+    screened = screened_score(matching, teacher, student)
     return AlignmentResult(
         teacher=teacher,
         student=student,
@@ -149,7 +156,12 @@ def _run(job: Comparison, student_model: HookedModel, made_with: Mapping[str, An
         task=describe_task(job.batches[0]),
         settings=settings.to_dict(),
         made_with=made_with,
-        warnings=(*collect_warnings(teacher, student, similarity, scores, control), *unknown, *failed),
+        warnings=(
+            *(screened.notices if screened else ()),
+            *collect_warnings(teacher, student, similarity, scores, control),
+            *unknown,
+            *failed,
+        ),
     )
 
 

@@ -47,6 +47,7 @@ class Comparison:
             self.batches[0 if role == "teacher" else 1],
             n_prompts=s.n_prompts,
             ablation=s.ablation,
+            method=s.method,
             normalize=s.normalize,
             sign=s.influence_sign,
             bootstrap=s.bootstrap,

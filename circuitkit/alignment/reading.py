@@ -18,6 +18,7 @@ from circuitkit.core.component import Component
 from circuitkit.core.errors import ResultError
 from circuitkit.core.run_directory import load_run
 from circuitkit.discovery.influence import Influence
+from circuitkit.discovery.screen import Screen
 from circuitkit.models.info import ModelInfo
 
 _MADE_WITH = ("command", "device", "dtype", "versions")
@@ -67,7 +68,7 @@ def _fields(result: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, 
 def _influence(result: dict[str, Any], tensors: Mapping[str, Tensor], side: str) -> Influence:
     settings = result["settings"]
     shared = ("n_prompts", "ablation", "normalize", "bootstrap", "seed", "batch_size", "data")
-    own = {key: settings[key] for key in shared}
+    own = {key: settings[key] for key in shared} | {"method": settings.get("method", "exact")}
     return Influence(
         model=ModelInfo(**result[side]),
         task=result["task"],
@@ -80,6 +81,17 @@ def _influence(result: dict[str, Any], tensors: Mapping[str, Tensor], side: str)
         settings={**own, "sign": settings["influence_sign"]},
         made_with={key: result[key] for key in _MADE_WITH},
         notices=tuple(result["notices"][side]),
+        screen=_screen(result, tensors, side),
+    )
+
+
+def _screen(result: dict[str, Any], tensors: Mapping[str, Tensor], side: str) -> Screen | None:
+    """None for runs that measured everything, among them those from before there was screening."""
+    if result.get("screen") is None:
+        return None
+    exact = [result["influence"][side][name]["exact"] for name in result["components"][side]]
+    return Screen.from_dict(
+        result["screen"][side], exact=torch.tensor(exact), deviation=tensors[f"{side}.screen_deviation"]
     )
 
 

@@ -16,6 +16,7 @@ from circuitkit.alignment.reading import read_alignment
 from circuitkit.alignment.robustness import Robustness
 from circuitkit.alignment.score import contributions
 from circuitkit.alignment.scores import AlignmentScores
+from circuitkit.alignment.screening import ScreenedScore, screened_score
 from circuitkit.alignment.similarity.types import Similarity
 from circuitkit.core.run_directory import save_run
 from circuitkit.discovery.influence import Influence
@@ -63,6 +64,11 @@ class AlignmentResult:
         """Alignment A (Eq. 8). Read it beside its null, the circuit alignment and the controls."""
         return self.scores.score
 
+    @property
+    def screen(self) -> ScreenedScore | None:
+        """What was estimated, and its error in the score; None where everything was measured exactly."""
+        return screened_score(self.matching, self.teacher, self.student)
+
     def pairs_frame(self) -> pd.DataFrame:
         """One row a matched pair, the teacher's most influential component first."""
         frame = pd.DataFrame(self._pairs())
@@ -85,6 +91,7 @@ class AlignmentResult:
         """The JSON contract of `circuitkit.alignment/1`."""
         sides = {"teacher": self.teacher, "student": self.student}
         baselines = {name: side.baseline for name, side in sides.items()}
+        screen = self.screen
         unmatched = {"teacher": self.matching.unmatched_teacher, "student": self.matching.unmatched_student}
         return {
             "schema": SCHEMA,
@@ -101,6 +108,7 @@ class AlignmentResult:
             "controls": {"initialised_only": None if self.control is None else self.control.to_dict()},
             "robustness": self.robustness.to_dict(),
             "inheritance": None if self.inheritance is None else self.inheritance.to_dict(),
+            "screen": None if screen is None else screen.to_dict(),
             "warnings": list(self.warnings),
             "similarity": {"heads": self.similarity.method_heads, "mlps": self.similarity.method_mlps},
             "pairs": self._pairs(),
@@ -126,8 +134,9 @@ class AlignmentResult:
             "similarity.mlps": ("teacher_mlp", "student_mlp"),
         }
         for name, side in (("teacher", self.teacher), ("student", self.student)):
-            tensors |= {f"{name}.clean": side.clean, f"{name}.ablated": side.ablated}
-            axes |= {f"{name}.clean": ("prompt",), f"{name}.ablated": ("component", "prompt")}
+            own, their_axes = side.tensors()
+            tensors |= {f"{name}.{what}": tensor for what, tensor in own.items()}
+            axes |= {f"{name}.{what}": named for what, named in their_axes.items()}
         for i, example in enumerate(self.examples):
             for name, patterns in (
                 ("teacher", example.teacher_patterns),

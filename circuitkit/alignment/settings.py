@@ -7,6 +7,7 @@ from circuitkit.alignment.matching import Direction, MatchingMethod
 from circuitkit.alignment.similarity.types import SimilarityOption
 from circuitkit.core.errors import OptionError
 from circuitkit.core.seeds import check_seed
+from circuitkit.discovery.measure import Method, parse_method
 from circuitkit.discovery.normalize import Normalize, Sign
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 
@@ -21,6 +22,7 @@ class AlignSettings:
     Attributes:
         n_prompts: Prompts asked for.
         ablation: What replaces an ablated activation.
+        method: Whether every influence is measured (`exact`) or only what can matter (`screen`).
         similarity: How activations are compared.
         matching: How components are matched.
         normalize: How drops become influences.
@@ -37,6 +39,7 @@ class AlignSettings:
 
     n_prompts: int
     ablation: Ablation
+    method: Method
     similarity: SimilarityOption
     matching: MatchingMethod
     normalize: Normalize
@@ -56,6 +59,7 @@ class AlignSettings:
         *,
         n_prompts: int,
         ablation: Ablation | str,
+        method: str,
         similarity: str,
         matching: str,
         normalize: str,
@@ -77,6 +81,7 @@ class AlignSettings:
         return cls(
             n_prompts=_at_least("Number of prompts", n_prompts, 1),
             ablation=parse_ablation(ablation),
+            method=parse_method(method),
             similarity=_one_of("Similarity", similarity, SimilarityOption),
             matching=_one_of("Matching", matching, MatchingMethod),
             normalize=_one_of("Normalisation", normalize, Normalize),

@@ -28,6 +28,7 @@ def align(
     task: options.TaskOption,
     n_prompts: options.Prompts = 384,
     ablation: options.AblationOption = "corrupted-mean",
+    method: options.MethodOption = "exact",
     similarity: Annotated[
         Literal["auto", "output", "z", "pattern", "cka"],
         typer.Option("--similarity", help="What of two components is compared."),
@@ -90,6 +91,7 @@ def align(
                         loaded,
                         n_prompts=n_prompts,
                         ablation=ablation,
+                        method=method,
                         similarity=similarity,
                         matching=matching,
                         normalize=normalize,

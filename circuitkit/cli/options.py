@@ -23,6 +23,10 @@ AblationOption = Annotated[
     Literal["corrupted-mean", "mean", "resample", "zero"],
     typer.Option("--ablation", help="What replaces an ablated activation."),
 ]
+MethodOption = Annotated[
+    Literal["exact", "screen"],
+    typer.Option("--method", help="Ablate everything (exact), or only what gradients say can matter (screen)."),
+]
 NormalizeOption = Annotated[Literal["max", "l1", "l2"], typer.Option("--normalize", help="What drops are divided by.")]
 SignOption = Annotated[
     Literal["clamp", "abs"],

@@ -56,7 +56,8 @@ def influence_table(result: Influence) -> None:
     notice(f"logit difference {_baseline(result.baseline)}")
     table = Table("component", "influence", "95% interval", "drop (logits)", "95% interval")
     for row in result.frame().head(TOP_PAIRS).to_dict("records"):
-        cells = row["component"], f"{row['influence']:.3f}", interval(row["ci95"])
+        name = row["component"] if row["exact"] else f"{row['component']} (est.)"
+        cells = name, f"{row['influence']:.3f}", interval(row["ci95"])
         table.add_row(*map(_plain, (*cells, f"{row['drop']:.3f}", interval(row["drop_ci95"]))))
     _print(table)
     _warn(result.warnings)

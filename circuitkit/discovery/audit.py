@@ -11,7 +11,7 @@ from circuitkit.discovery.normalize import Normalize, Sign
 LEAST_AUDITED, MOST_AUDITED, AUDITED_SHARE = 8, 24, 1 / 16
 PRIOR_WEIGHT = 6
 """Degrees of freedom of the spread expected from the estimates; a few prompts alone miss outliers."""
-MATTERS = 0.1
+MATTERS = 0.05
 """Influence from which on a component matters by itself, and must not be an estimate."""
 TOLERANCE = 0.001
 """Standard error of a model's mean influence that estimates may leave."""
@@ -68,9 +68,9 @@ def calibrate(
     The estimate serves as a control variate: exact = slope x estimate + a constant of each component + a residual,
     where heads share one slope and MLPs another, between 0 (the estimate says nothing) and 1; the error of the
     mean over all prompts follows from the residuals of the sample (the regression estimator with its
-    finite-population correction: Cochran 1977, Sampling Techniques, chapter 7). Since outliers may be missing among
-    so few, each component's residual variance is drawn towards one in proportion to the variance of its estimates
-    over all prompts.
+    finite-population correction: Cochran 1977, Sampling Techniques, chapter 7). Outliers may be missing among so
+    few: where a component's residual variance is below what the variance of its estimates over all prompts lets
+    expect, it is drawn towards that.
 
     Args:
         estimated: Estimated drops, in logits.
@@ -91,7 +91,9 @@ def calibrate(
     for kind in (is_mlp, ~is_mlp):
         expected[kind] = spread[kind] * (own[kind].sum() / spread[kind].sum().clamp(min=1e-12))
     moderated = (PRIOR_WEIGHT * expected + freedom * own) / (PRIOR_WEIGHT + freedom)
-    stretch = torch.where(own > 0, moderated / own, 0.0) * (1 - n_audited / n_prompts) / (n_audited * freedom)
+    stretch = (
+        torch.where(own > 0, moderated / own, 1.0).clamp(min=1) * (1 - n_audited / n_prompts) / (n_audited * freedom)
+    )
     drops = slope * estimated + constant
     drops[:, audited] = audit
     return Calibrated(

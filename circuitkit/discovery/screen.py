@@ -83,12 +83,12 @@ class Screen:
         """What must stand beside the numbers."""
         n = len(self.exact)
         if bool(self.exact.all()):
-            return f"Influence screened: all {n} components had to be measured exactly, so nothing is an estimate."
-        correlation = (
-            "" if self.rank_correlation is None else f" (rank correlation {self.rank_correlation:.2f} with exact)"
-        )
+            return f"Influence screened: all {n} components had to be measured exactly; nothing was saved."
+        rho, n_exact = self.rank_correlation, int(self.exact.sum())
+        correlation = "" if rho is None else f" (rank correlation {rho:.2f} with exact)"
+        saved = f"{100 * self.saved:.0f}% of the exact sweep saved" if self.saved > 0 else "nothing saved"
         return (
-            f"Influence screened: {int(self.exact.sum())} of {n} components measured exactly; the drops of the others "
-            f"are estimated by gradients{correlation} and corrected by exact measurements on {self.n_audited} of "
+            f"Influence screened ({saved}): {n_exact} of {n} components measured exactly; the drops of the others are "
+            f"estimated by gradients{correlation} and corrected by exact measurements on {self.n_audited} of "
             f"{n_prompts} prompts, standard error {self.drop_error:.2g} logits. --method exact measures all."
         )

@@ -16,7 +16,7 @@ from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.engine import PROMPTS_PER_SHARD
 from circuitkit.interventions.replacement import Replacement, Values, replacement
-from circuitkit.interventions.row_budget import BatchSize, is_out_of_memory
+from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
 from circuitkit.interventions.rows import Rows, logit_diff, shards, take
 from circuitkit.interventions.sweep import Sweep
 from circuitkit.models.hooked_model import HookedModel
@@ -45,10 +45,11 @@ def estimate_sweep(
         progress: Called as shards advance; units are prompts.
 
     Raises:
-        OptionError: The ablation cannot be done on this task, or memory is short.
+        OptionError: The ablation cannot be done on this task, the batch size is not positive, or memory is short.
         ModelError: Estimates are not finite.
     """
-    n_prompts, limit = len(batch.pairs), PROMPTS_PER_SHARD if batch_size == "auto" else batch_size
+    asked = RowBudget(model, batch_size).rows(1)
+    n_prompts, limit = len(batch.pairs), PROMPTS_PER_SHARD if batch_size == "auto" else asked
     clean, ablated = torch.zeros(n_prompts), torch.zeros(len(model.components), n_prompts)
     values: Replacement | None = None
     done = 0
@@ -149,7 +150,7 @@ def _head_effects(
 ) -> Float[Tensor, "head row"]:
     heads = new.shape[2]
     clean, slope = (rearrange(x.float(), "row pos (head d) -> row pos head d", head=heads) for x in (z, gradient))
-    return einsum(new.float() - clean, slope, "row pos head d, row pos head d -> head row")
+    return einsum(new.to(clean) - clean, slope, "row pos head d, row pos head d -> head row")
 
 
 def _effect(
@@ -157,7 +158,7 @@ def _effect(
     new: Float[Tensor, "#row #pos d_model"],
     gradient: Float[Tensor, "row pos d_model"],
 ) -> Float[Tensor, " row"]:
-    return einsum(new.float() - written.float(), gradient.float(), "row pos d, row pos d -> row")
+    return einsum(new.to(gradient.device).float() - written.float(), gradient.float(), "row pos d, row pos d -> row")
 
 
 @contextmanager

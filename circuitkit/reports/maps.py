@@ -96,7 +96,8 @@ def _hover(part: Component, effect: Effect | None) -> str:
     influence = f"influence {fixed(effect.influence, 3)}"
     if effect.ci95 is not None:
         influence += f" ({interval(effect.ci95, 3)})"
-    return f"<b>{part}</b><br>{drop}<br>{influence}"
+    estimated = "" if effect.exact else "<br>estimated by gradients"
+    return f"<b>{part}</b><br>{drop}<br>{influence}{estimated}"
 
 
 def _layout(n_layers: int, n_heads: int, top: float) -> dict[str, Any]:

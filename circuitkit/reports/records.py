@@ -66,12 +66,13 @@ class Estimate(Record):
 
 
 class Effect(Record):
-    """What one component does: drop in logits (signed) and normalised influence."""
+    """What one component does: drop in logits (signed), normalised influence, and whether they were measured."""
 
     drop: float
     influence: float
     ci95: Interval | None = None
     drop_ci95: Interval | None = None
+    exact: bool = True
 
 
 Effects = Annotated[dict[ComponentName, Effect], Field(min_length=1)]
