@@ -45,7 +45,7 @@ def test_json_holds_the_contract(result):
     assert found["settings"]["ablation"] == "corrupted-mean"
     for side, n in (("teacher", 15), ("student", 10)):
         assert len(found["influence"][side]) == n
-        assert {"drop", "influence", "ci95", "drop_ci95"} == set(found["influence"][side]["L0H0"])
+        assert {"drop", "influence", "ci95", "drop_ci95", "exact"} == set(found["influence"][side]["L0H0"])
         assert len(found[f"{side}_logit_diff"]["ci95"]) == 2
     assert {"teacher", "student", "similarity", "teacher_influence", "student_influence", "contribution"} <= set(
         found["pairs"][0]
