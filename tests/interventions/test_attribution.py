@@ -4,7 +4,7 @@ import pytest
 import torch
 from brute_force import MODULES, forward, replacement_value, token_batch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from circuitkit.core.component import Component
 from circuitkit.core.errors import ModelError, OptionError
@@ -17,7 +17,7 @@ from circuitkit.interventions.replacement import Values, replacement
 from circuitkit.interventions.rows import take
 from circuitkit.interventions.sweep import sweep
 from circuitkit.models.hooked_model import HookedModel
-from circuitkit.models.loading import wrap_model
+from circuitkit.models.loading import load_model, wrap_model
 from circuitkit.tasks.batch import PromptBatch
 
 
@@ -224,3 +224,16 @@ def test_values_are_prepared_once_and_only_when_needed():
     for _ in range(2):
         source(torch.arange(2), 3)
     assert made == [1]
+
+
+@pytest.mark.filterwarnings("ignore:Some parameters are on the meta device")
+def test_blocks_that_accelerate_keeps_on_disk(tiny_dirs, tmp_path):
+    whole = load_model(tiny_dirs["gpt2"])
+    ends = ("transformer.wte", "transformer.wpe", "transformer.drop", "transformer.ln_f", "lm_head")
+    places = dict.fromkeys(ends, "cpu") | {
+        f"transformer.h.{layer}": "disk" if layer else "cpu" for layer in range(whole.info.n_layers)
+    }
+    raw = AutoModelForCausalLM.from_pretrained(tiny_dirs["gpt2"], device_map=places, offload_folder=tmp_path)
+    spread = wrap_model(raw, whole.tokenizer, name="spread")
+    wanted, found = (estimate_sweep(model, batch_for(whole)) for model in (whole, spread))
+    torch.testing.assert_close(found.ablated, wanted.ablated, rtol=0, atol=1e-5)
