@@ -162,7 +162,7 @@ def _together(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict
         while start < len(stack):
             at_once = max(1, job.budget.rows(taken.ids.shape[1]) // len(rows))
             some = stack[start : start + at_once]
-            logits = _fitting(replay, [unit for _, unit in some], values, tokens, may_halve=len(some) > 1)
+            logits = _fitting(replay, [unit for _, unit in some], values, tokens, alike=len(stack))
             if logits is None:
                 job.budget.halve()
                 continue
@@ -184,13 +184,13 @@ def _stacks(
 
 
 def _fitting(
-    replay: Replay, units: Sequence[Intervention], values: Values, tokens: Tensor | None, *, may_halve: bool
+    replay: Replay, units: Sequence[Intervention], values: Values, tokens: Tensor | None, *, alike: int
 ) -> Tensor | None:
     """Logits of some runs, or None where they do not fit into memory and fewer can be tried."""
     try:
-        return replay.run(units, values, tokens)
+        return replay.run(units, values, tokens, alike=alike)
     except RuntimeError as error:
-        if not (may_halve and is_out_of_memory(error)):
+        if len(units) == 1 or not is_out_of_memory(error):
             raise
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

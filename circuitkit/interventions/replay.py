@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuitkit.interventions.edit import edit_heads, edit_mlp
-from circuitkit.interventions.intervention import Intervention
+from circuitkit.interventions.head_source import HeadSource
+from circuitkit.interventions.intervention import Intervention, Where
 from circuitkit.interventions.replacement import Values
 from circuitkit.interventions.rows import Rows
+from circuitkit.interventions.suffix_attention import SuffixAttention
 from circuitkit.interventions.window import AtAnswer, Suffix, Window, tile
-from circuitkit.models.attention import allowed, attend, rotate_heads
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.offload import device_of
 
@@ -31,6 +32,14 @@ class _Stack:
     units: Sequence[Intervention]
     values: Values
     window: Suffix
+    alike: int
+
+    def single_heads(self, layer: int) -> list[tuple[int, Where | None]] | None:
+        """The head that each run replaces in a block and where; None if any replaces anything else in it."""
+        edits = [unit.on(layer) for unit in self.units]
+        if any(len(edit) != 1 or edit[0][0].head is None for edit in edits):
+            return None
+        return [(component.head, where) for ((component, where),) in edits if component.head is not None]
 
     def edits(self, layer: int) -> set[str]:
         """The kinds of components that any of the runs replaces in a block."""
@@ -52,8 +61,8 @@ class Replay:
         found = model.capture(rows.ids, rows.mask, ("z", "mlp_out", "resid_pre", "resid_post"))
         self.z, self.mlp, self.hidden = found["z"], found["mlp_out"], found["resid_pre"]
         self.last: Float[Tensor, "row d_model"] = self._answer.of(found["resid_post"][len(self.blocks) - 1])[:, 0]
-        self._rotary = model.family.rotary(model.raw, rows.ids)
-        self._kept_keys_values: dict[int, tuple[Tensor, Tensor]] = {}
+        self._attention = SuffixAttention(model, rows, self.hidden)
+        self._head_source: tuple[tuple[int, int], HeadSource] | None = None
 
     @property
     def _answer(self) -> AtAnswer:
@@ -77,6 +86,8 @@ class Replay:
         interventions: Sequence[Intervention],
         values: Values,
         tokens: Int[Tensor, "row token"] | None = None,
+        *,
+        alike: int | None = None,
     ) -> Float[Tensor, "unit row logit"]:
         """Logits at the answer position under interventions, each in a run of its own.
 
@@ -85,14 +96,17 @@ class Replay:
                 at one position are run with the least waste.
             values: What replaces them.
             tokens: Unembed these tokens of each row only; None unembeds the vocabulary.
+            alike: How many interventions will be asked for, here and in other calls, that start in the same block at
+                the same position; None: these. With many, more is prepared for all of them together.
         """
         layer = min(i.first_layer for i in interventions)
         window = Suffix(start=min(self.start(i, values) for i in interventions))
         heads = [i for i in interventions if any(c.head is not None for c, _ in i.on(layer))]
         units = [*heads, *(i for i in interventions if i not in heads)]
-        parts = [_Stack(units=some, values=values, window=window) for some in (heads, units[len(heads) :]) if some]
+        kinds = [some for some in (heads, units[len(heads) :]) if some]
+        parts = [_Stack(units=some, values=values, window=window, alike=alike or len(units)) for some in kinds]
         resid = torch.cat([self._source(layer, part) for part in parts])
-        stack = _Stack(units=units, values=values, window=window)
+        stack = _Stack(units=units, values=values, window=window, alike=len(units))
         for n in range(layer + 1, len(self.blocks)):
             resid = self._block(n, resid, stack)
         stacked = rearrange(resid[:, 0], "(unit row) d_model -> unit row d_model", unit=len(units))
@@ -104,63 +118,51 @@ class Replay:
         kept: Window = self._answer if layer == len(self.blocks) - 1 else stack.window
         hidden, z = kept.of(self.hidden[layer]), kept.of(self.z[layer]).contiguous()
         if stack.edits(layer) != {"mlp"}:
+            changed = self._heads_alone(layer, stack, kept, hidden, z)
+            if changed is not None:
+                return changed
             return self._close(layer, tile(hidden, n_units), tile(z, n_units), stack)
         mid = family.mid(block, hidden, family.out_proj(block)(rearrange(z, "r p h d -> r p (h d)")))
         mlp_out = tile(kept.of(self.mlp[layer]), n_units)
         edit_mlp(mlp_out, layer, stack.units, stack.values.mlp(layer), kept)
         return family.close(block, tile(mid, n_units), mlp_out)
 
+    def _heads_alone(
+        self,
+        layer: int,
+        stack: _Stack,
+        kept: Window,
+        hidden: Float[Tensor, "row kept d_model"],
+        z: Float[Tensor, "row kept head d_head"],
+    ) -> Float[Tensor, "unit_row kept d_model"] | None:
+        """The same where every run replaces one head and there are enough of them to prepare the block; else None."""
+        single, places = stack.single_heads(layer), hidden.shape[0] * hidden.shape[1]
+        worth_it = stack.alike * places >= 2 * (places + self.model.info.d_model)
+        if single is None or not worth_it or self.model.dtype != torch.float32:
+            return None
+        key = layer, stack.window.start
+        if self._head_source is None or self._head_source[0] != key:
+            self._head_source = key, HeadSource(self.model, layer, hidden, z)
+        new = kept.of(stack.values.z(layer)).to(z.device)
+        heads = torch.tensor([head for head, _ in single], device=z.device)
+        change = rearrange((new - z)[:, :, heads], "row pos unit d_head -> unit row pos d_head")
+        for i, (_, where) in enumerate(single):
+            if where is not None:
+                change[i] *= kept.of(where)[..., None].to(z.device)
+        return self._head_source[1].run(change, heads)
+
     def _block(
         self, layer: int, resid: Float[Tensor, "unit_row pos d_model"], stack: _Stack
     ) -> Float[Tensor, "unit_row kept d_model"]:
         """One block behind the first changed one; of the last one only the answer position."""
-        family, block, start = self.model.family, self.blocks[layer], stack.window.start
-        resid, n_units = resid.to(device_of(block)), len(stack.units)
-        read = family.attention_norm(block, resid)
-        keys, values = self._keys_values(layer, read, stack)
-        at_end = layer == len(self.blocks) - 1
-        may = self._may_see(start, at_end=at_end, n_units=n_units)
-        asked: Window = stack.window
-        if at_end:
-            positions = self.rows.answer_pos.repeat(n_units)
-            asked, inside = AtAnswer(positions=positions), AtAnswer(positions=positions - start)
-            read, resid = inside.of(read), inside.of(resid)
-        z = attend(
-            rotate_heads(family.queries(block, read), asked.rotary(self._rotary), d_head=self.model.info.d_head),
-            keys,
-            values,
-            d_head=self.model.info.d_head,
-            scaling=family.scaling(block),
-            mask=None if may is None else may.to(resid.device),
-        )
-        return self._close(layer, resid, z, stack)
-
-    def _keys_values(
-        self, layer: int, read: Float[Tensor, "unit_row kept d_model"], stack: _Stack
-    ) -> tuple[Float[Tensor, "unit_row pos kv_width"], Float[Tensor, "unit_row pos kv_width"]]:
-        """Keys and values of every position: the clean run's before the window."""
-        family, block, d_head = self.model.family, self.blocks[layer], self.model.info.d_head
-        keys, values = family.keys_values(block, read)
-        keys = rotate_heads(keys, stack.window.rotary(self._rotary), d_head=d_head)
-        if not stack.window.start:
-            return keys, values
-        if layer not in self._kept_keys_values:
-            old_keys, old_values = family.keys_values(block, family.attention_norm(block, self.hidden[layer]))
-            self._kept_keys_values[layer] = rotate_heads(old_keys, self._rotary, d_head=d_head), old_values
-        old_keys, old_values = (
-            tile(old[:, : stack.window.start], len(stack.units)) for old in self._kept_keys_values[layer]
-        )
-        return torch.cat([old_keys, keys], 1), torch.cat([old_values, values], 1)
-
-    def _may_see(self, start: int, *, at_end: bool, n_units: int) -> Bool[Tensor, "#unit_row 1 #query pos"] | None:
-        """Which keys the queries of a block may look at; in the last block the answer position asks alone."""
-        mask, is_causal = self.rows.mask, self.model.is_causal
-        if at_end and is_causal:
-            at = torch.arange(mask.shape[1], device=mask.device)
-            may = (at <= self.rows.answer_pos[:, None])[:, None, None]
-        else:
-            may = allowed(mask, is_causal=is_causal, first_query=start)
-        return may if may is None or may.shape[0] == 1 else tile(may, n_units)
+        block = self.blocks[layer]
+        resid = resid.to(device_of(block))
+        read = self.model.family.attention_norm(block, resid)
+        if layer < len(self.blocks) - 1:
+            return self._close(layer, resid, self._attention.everywhere(layer, read, stack.window), stack)
+        answer = self.rows.answer_pos.repeat(len(stack.units)) - stack.window.start
+        z = self._attention.at_answer(layer, read, stack.window)
+        return self._close(layer, AtAnswer(positions=answer).of(resid), z, stack)
 
     def _close(
         self,

@@ -10,6 +10,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from circuitkit.models.affine import Affine
 from circuitkit.models.offload import weight_of
 from circuitkit.models.rotary import Rotary
 
@@ -92,6 +93,10 @@ class Family(ABC):
     ) -> tuple[Float[Tensor, "row pos kv_width"], Float[Tensor, "row pos kv_width"]]:
         """Keys and values of all key-value heads side by side, keys before any rotation."""
 
+    def keys_values_affine(self, block: nn.Module) -> tuple[Affine, Affine] | None:
+        """The maps to keys and to values; None in families that rotate keys, for which they do not say all."""
+        return None
+
     def rotary(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Rotary | None:
         """How queries and keys are rotated at the positions of `ids`; None in families without rotation."""
         return None
@@ -105,6 +110,20 @@ class Family(ABC):
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """The residual stream between attention and MLP, from the block's input and the attention's contribution."""
+
+    @abstractmethod
+    def mlp_norm(self, block: nn.Module) -> nn.Module:
+        """The norm whose output the MLP reads."""
+
+    @abstractmethod
+    def mlp_entries(self, block: nn.Module) -> tuple[Affine, ...]:
+        """What the MLP multiplies its normalised input by; two matrices where it is gated."""
+
+    @abstractmethod
+    def mlp_exit(
+        self, block: nn.Module, inner: tuple[Float[Tensor, "*row pos d_mlp"], ...]
+    ) -> Float[Tensor, "*row pos d_model"]:
+        """The MLP's contribution from what its entries give, which is overwritten."""
 
     @abstractmethod
     def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:

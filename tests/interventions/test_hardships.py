@@ -108,7 +108,7 @@ def test_clean_runs_that_do_not_fit_are_split(tiny_models, monkeypatch):
 def test_other_errors_are_not_taken_for_short_memory(tiny_models, monkeypatch):
     from circuitkit.interventions import engine
 
-    def broken(self, *args):
+    def broken(self, *args, **kwargs):
         raise RuntimeError("shapes do not fit")
 
     monkeypatch.setattr(engine.Replay, "run", broken)

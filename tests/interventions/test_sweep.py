@@ -72,11 +72,11 @@ def test_out_of_memory_halves_the_rows(tiny_models, monkeypatch):
     batch = token_batch(model.info.vocab_size, [[8] * 3])
     whole, true_run, sizes = sweep(model, batch), engine.Replay.run, []
 
-    def fails_above_two(self, units, values, tokens=None):
+    def fails_above_two(self, units, values, tokens=None, *, alike=None):
         sizes.append(len(units))
         if len(units) > 2:
             raise torch.OutOfMemoryError
-        return true_run(self, units, values, tokens)
+        return true_run(self, units, values, tokens, alike=alike)
 
     monkeypatch.setattr(engine.Replay, "run", fails_above_two)
     torch.testing.assert_close(sweep(model, batch).ablated, whole.ablated, atol=1e-5, rtol=0)
@@ -135,9 +135,9 @@ def test_batch_size_bounds_the_rows(tiny_models, monkeypatch):
     batch = token_batch(model.info.vocab_size, [[8] * 5])
     true_run = engine.Replay.run
 
-    def counted(self, units, values, tokens=None):
+    def counted(self, units, values, tokens=None, *, alike=None):
         seen.append(len(units) * len(self.rows.ids))
-        return true_run(self, units, values, tokens)
+        return true_run(self, units, values, tokens, alike=alike)
 
     monkeypatch.setattr(engine.Replay, "run", counted)
     for batch_size in (1, 3, 12):
@@ -167,7 +167,7 @@ def test_numbers_that_are_not_finite_are_refused_and_not_kept(tiny_models, tmp_p
 
 
 def test_running_out_of_memory_is_one_line(tiny_models, monkeypatch):
-    def full(self, units, values, tokens=None):
+    def full(self, units, values, tokens=None, *, alike=None):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(engine.Replay, "run", full)

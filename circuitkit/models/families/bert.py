@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from circuitkit.models.activation import activate
+from circuitkit.models.affine import Affine, affine_of
 from circuitkit.models.family import Family
 
 if TYPE_CHECKING:
@@ -39,17 +40,36 @@ class BertFamily(Family):
         """`key` and `value`."""
         return block.get_submodule("attention.self.key")(read), block.get_submodule("attention.self.value")(read)
 
+    def keys_values_affine(self, block: nn.Module) -> tuple[Affine, Affine]:
+        """`key` and `value`."""
+        return affine_of(block.get_submodule("attention.self.key")), affine_of(
+            block.get_submodule("attention.self.value")
+        )
+
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Post-LN: an addition, then the attention's LayerNorm."""
         return block.get_submodule("attention.output.LayerNorm")(attn_out + x)
 
+    def mlp_norm(self, block: nn.Module) -> nn.Module:
+        """The attention's LayerNorm, which is also what the residual stream goes on with."""
+        return block.get_submodule("attention.output.LayerNorm")
+
+    def mlp_entries(self, block: nn.Module) -> tuple[Affine, ...]:
+        """`intermediate.dense`."""
+        return (affine_of(block.get_submodule("intermediate.dense")),)
+
+    def mlp_exit(
+        self, block: nn.Module, inner: tuple[Float[Tensor, "*row pos d_mlp"], ...]
+    ) -> Float[Tensor, "*row pos d_model"]:
+        """Activation and `output.dense`."""
+        activated = activate(cast(Any, block.get_submodule("intermediate")).intermediate_act_fn, inner[0])
+        return block.get_submodule("output.dense")(activated)
+
     def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The MLP reads the stream itself."""
-        inner = block.get_submodule("intermediate.dense")(mid)
-        inner = activate(cast(Any, block.get_submodule("intermediate")).intermediate_act_fn, inner)
-        return block.get_submodule("output.dense")(inner)
+        return self.mlp_exit(block, (block.get_submodule("intermediate.dense")(mid),))
 
     def close(
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]

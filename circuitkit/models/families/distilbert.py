@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from circuitkit.models.activation import activate
+from circuitkit.models.affine import Affine, affine_of
 from circuitkit.models.family import Family
 
 if TYPE_CHECKING:
@@ -35,16 +36,33 @@ class DistilBertFamily(Family):
         """`k_lin` and `v_lin`."""
         return block.get_submodule("attention.k_lin")(read), block.get_submodule("attention.v_lin")(read)
 
+    def keys_values_affine(self, block: nn.Module) -> tuple[Affine, Affine]:
+        """`k_lin` and `v_lin`."""
+        return affine_of(block.get_submodule("attention.k_lin")), affine_of(block.get_submodule("attention.v_lin"))
+
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Post-LN: an addition, then `sa_layer_norm`."""
         return block.get_submodule("sa_layer_norm")(attn_out + x)
 
+    def mlp_norm(self, block: nn.Module) -> nn.Module:
+        """`sa_layer_norm`, which is also what the residual stream goes on with."""
+        return block.get_submodule("sa_layer_norm")
+
+    def mlp_entries(self, block: nn.Module) -> tuple[Affine, ...]:
+        """`lin1`."""
+        return (affine_of(block.get_submodule("ffn.lin1")),)
+
+    def mlp_exit(
+        self, block: nn.Module, inner: tuple[Float[Tensor, "*row pos d_mlp"], ...]
+    ) -> Float[Tensor, "*row pos d_model"]:
+        """Activation and `lin2`."""
+        return block.get_submodule("ffn.lin2")(activate(cast(Any, block.get_submodule("ffn")).activation, inner[0]))
+
     def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The MLP reads the stream itself."""
-        inner = activate(cast(Any, block.get_submodule("ffn")).activation, block.get_submodule("ffn.lin1")(mid))
-        return block.get_submodule("ffn.lin2")(inner)
+        return self.mlp_exit(block, (block.get_submodule("ffn.lin1")(mid),))
 
     def close(
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from circuitkit.models.activation import activate
+from circuitkit.models.affine import Affine, affine_of
 from circuitkit.models.family import Family
 from circuitkit.models.offload import weight_of
 
@@ -44,16 +45,34 @@ class GPT2Family(Family):
         keys, values = joint.chunk(2, dim=-1)
         return keys, values
 
+    def keys_values_affine(self, block: nn.Module) -> tuple[Affine, Affine]:
+        """Two thirds of the joint projection."""
+        joint = affine_of(block.get_submodule("attn.c_attn"), transposed=True)
+        return joint.columns(joint.width // 3, 2 * joint.width // 3), joint.columns(2 * joint.width // 3, joint.width)
+
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Pre-LN: an addition."""
         return x + attn_out
 
+    def mlp_norm(self, block: nn.Module) -> nn.Module:
+        """`ln_2`."""
+        return block.get_submodule("ln_2")
+
+    def mlp_entries(self, block: nn.Module) -> tuple[Affine, ...]:
+        """`c_fc`, kept [input, output]."""
+        return (affine_of(block.get_submodule("mlp.c_fc"), transposed=True),)
+
+    def mlp_exit(
+        self, block: nn.Module, inner: tuple[Float[Tensor, "*row pos d_mlp"], ...]
+    ) -> Float[Tensor, "*row pos d_model"]:
+        """Activation and `c_proj`."""
+        return block.get_submodule("mlp.c_proj")(activate(block.get_submodule("mlp.act"), inner[0]))
+
     def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The MLP reads `ln_2(mid)`."""
-        inner = block.get_submodule("mlp.c_fc")(block.get_submodule("ln_2")(mid))
-        return block.get_submodule("mlp.c_proj")(activate(block.get_submodule("mlp.act"), inner))
+        return self.mlp_exit(block, (block.get_submodule("mlp.c_fc")(self.mlp_norm(block)(mid)),))
 
     def close(
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from circuitkit.models.activation import activate
+from circuitkit.models.affine import Affine, affine_of
 from circuitkit.models.family import Family, Sizes
 from circuitkit.models.rms_norm import rms_norm
 from circuitkit.models.rotary import Rotary
@@ -57,11 +58,27 @@ class LlamaFamily(Family):
         """Pre-LN: an addition."""
         return x + attn_out
 
+    def mlp_norm(self, block: nn.Module) -> nn.Module:
+        """`post_attention_layernorm`."""
+        return block.get_submodule("post_attention_layernorm")
+
+    def mlp_entries(self, block: nn.Module) -> tuple[Affine, ...]:
+        """`gate_proj` and `up_proj`."""
+        return affine_of(block.get_submodule("mlp.gate_proj")), affine_of(block.get_submodule("mlp.up_proj"))
+
+    def mlp_exit(
+        self, block: nn.Module, inner: tuple[Float[Tensor, "*row pos d_mlp"], ...]
+    ) -> Float[Tensor, "*row pos d_model"]:
+        """The gated product and `down_proj`."""
+        gate, up = inner
+        return block.get_submodule("mlp.down_proj")(activate(block.get_submodule("mlp.act_fn"), gate).mul_(up))
+
     def mlp_out(self, block: nn.Module, mid: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The MLP reads `post_attention_layernorm(mid)`."""
-        read = rms_norm(block.get_submodule("post_attention_layernorm"), mid)
-        gate = activate(block.get_submodule("mlp.act_fn"), block.get_submodule("mlp.gate_proj")(read))
-        return block.get_submodule("mlp.down_proj")(gate.mul_(block.get_submodule("mlp.up_proj")(read)))
+        read = rms_norm(self.mlp_norm(block), mid)
+        return self.mlp_exit(
+            block, (block.get_submodule("mlp.gate_proj")(read), block.get_submodule("mlp.up_proj")(read))
+        )
 
     def close(
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
