@@ -1,10 +1,14 @@
 """Gaussian noise on activations, the same whatever else is run with it."""
 
+import math
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuitkit.core.errors import OptionError
+from circuitkit.core.seeds import check_seed
 from circuitkit.interventions.replacement import Replacement, Values
 from circuitkit.interventions.rows import take
 from circuitkit.models.hooked_model import HookedModel
@@ -24,18 +28,19 @@ def noise(model: HookedModel, block: TokenBlock, *, sd: float, seed: int) -> Rep
         seed: Seed of the noise.
 
     Raises:
-        OptionError: The standard deviation is negative.
+        OptionError: The standard deviation is negative or not a number, or the seed is out of range.
     """
-    if sd < 0:
-        raise OptionError(f"Standard deviation {sd} of the noise is negative; give 0 or more.")
-    width = block.ids.shape[1]
+    if not (math.isfinite(sd) and sd >= 0):
+        raise OptionError(f"Standard deviation {sd} of the noise is not a number from 0 up; give one, such as 0.5.")
+    seed, width = check_seed(seed), block.ids.shape[1]
 
     def draw(rows: Int[Tensor, " row"], layer: int, kind: int, shape: tuple[int, ...]) -> Float[Tensor, "row pos *of"]:
+        # numpy mixes several numbers into one seed; torch's CPU generator reads the low 32 bits of one only
         drawn = [
-            torch.randn(width, *shape, generator=torch.Generator().manual_seed(_mixed(seed, int(row), layer, kind)))
-            for row in rows
+            np.random.default_rng((seed, row, layer, kind)).standard_normal((width, *shape), dtype=np.float32)
+            for row in rows.tolist()
         ]
-        return sd * torch.stack(drawn)
+        return sd * torch.from_numpy(np.stack(drawn))
 
     def values(rows: Int[Tensor, " row"], length: int) -> Values:
         taken = take(block, rows, model)
@@ -51,8 +56,3 @@ def noise(model: HookedModel, block: TokenBlock, *, sd: float, seed: int) -> Rep
         )
 
     return values
-
-
-def _mixed(seed: int, row: int, layer: int, kind: int) -> int:
-    """One seed from four numbers, each in digits of its own."""
-    return ((seed * 2**24 + row) * 2**10 + layer) * 2 + kind

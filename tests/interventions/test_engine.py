@@ -171,6 +171,20 @@ def test_noise_is_gaussian_of_the_asked_size_and_the_same_however_it_is_run(tiny
     torch.testing.assert_close(run.changed[0], _by_hand(tiny_model, batch, edits), **EXACT)
 
 
+def test_noise_differs_by_seed_prompt_block_and_kind(tiny_model):
+    block, rows = _batch(tiny_model).clean, torch.arange(8)
+    zero = noise(tiny_model, block, sd=0.0, seed=0)(rows, 12)
+    width = min(zero.z(0).flatten(2).shape[-1], zero.mlp(0).shape[-1])
+
+    def added(seed):
+        values = noise(tiny_model, block, sd=1.0, seed=seed)(rows, 12)
+        pairs = [(getattr(values, kind)(n), getattr(zero, kind)(n)) for kind in ("z", "mlp") for n in (0, 1)]
+        return [(new - old).flatten(2)[row, :4, :width].flatten() for new, old in pairs for row in (0, 1)]
+
+    drawn = torch.stack([values for seed in (0, 1, 2**40) for values in added(seed)])
+    assert drawn.corrcoef().sub(torch.eye(len(drawn))).abs().max() < 0.6
+
+
 def _on_noisy(model, batch, drawn):
     return drawn.mlp(1)
 
@@ -195,8 +209,11 @@ def test_bad_questions_are_one_line(tiny_models):
         run_interventions(model, replace(batch, corrupted=None), unit, source=Ablation.ZERO, base="corrupted")
     with pytest.raises(OptionError, match="Ablation 'partner' unknown; choose one of"):
         run_interventions(model, batch, unit, source="partner")
-    with pytest.raises(OptionError, match="noise is negative"):
-        noise(model, batch.clean, sd=-1.0, seed=0)
+    for sd in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(OptionError, match="noise is not a number from 0 up"):
+            noise(model, batch.clean, sd=sd, seed=0)
+    with pytest.raises(OptionError, match="Seed -1 is out of range"):
+        noise(model, batch.clean, sd=1.0, seed=-1)
 
 
 def test_grouped_queries_and_wide_heads(tiny_models):
