@@ -142,7 +142,7 @@ def _run(job: Comparison, student_model: HookedModel, made_with: Mapping[str, An
     random_student, failed = job.random_students(teacher, student_model, observed)
     scores = score_matching(matching, similarity, teacher, student, settings=settings, random_student=random_student)
     control, unknown = _control(job, teacher, student_model)
-    screened = screened_score(matching, teacher, student)
+    screened = screened_score(matching, teacher, student, top_k=settings.top_k)
     return AlignmentResult(
         teacher=teacher,
         student=student,

@@ -67,7 +67,7 @@ class AlignmentResult:
     @property
     def screen(self) -> ScreenedScore | None:
         """What was estimated, and its error in the score; None where everything was measured exactly."""
-        return screened_score(self.matching, self.teacher, self.student)
+        return screened_score(self.matching, self.teacher, self.student, top_k=self.settings["top_k"])
 
     def pairs_frame(self) -> pd.DataFrame:
         """One row a matched pair, the teacher's most influential component first."""

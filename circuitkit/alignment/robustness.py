@@ -122,6 +122,7 @@ def retention(
     ablated: Float[Tensor, "component prompt"],
     *,
     weights: BootstrapWeights | None = None,
+    errors: Float[Tensor, "draw component"] | None = None,
 ) -> Retention | None:
     """Summarise one model's single-component drops, or None if its baseline is not clearly above 0.
 
@@ -129,11 +130,12 @@ def retention(
         clean: Logit difference of the intact model, in logits.
         ablated: Logit difference with each component ablated, in logits.
         weights: Share of each prompt in each bootstrap draw; None for no intervals.
+        errors: What estimated mean drops may be off by in each draw, in logits; None where all were measured.
     """
     if not measure_baseline(clean, None).clear:
         return None
     point = percent_drops(clean.double().mean(), prompt_means(ablated))
-    draws = None if weights is None else _drawn_drops(clean, ablated, weights)
+    draws = None if weights is None else _drawn_drops(clean, ablated, weights, errors)
     return Retention(
         mean_drop=float(point.mean()),
         over_10=float(_share_over(point, 10)),
@@ -155,12 +157,20 @@ def measure_robustness(
         weights: Share of each prompt in each bootstrap draw; None for no intervals.
     """
     compression = 1 - student.model.n_params / teacher.model.n_params
-    kept = [retention(side.clean, side.ablated, weights=weights) for side in (teacher, student)]
+    sides = teacher, student
+    errors = [None if weights is None else side.drawn_errors(weights.n_draws) for side in sides]
+    kept = [
+        retention(side.clean, side.ablated, weights=weights, errors=error)
+        for side, error in zip(sides, errors, strict=True)
+    ]
     beta, beta_ci = None, None
     if kept[0] is not None and kept[1] is not None and compression > 0:
         beta = brittleness(kept[0].mean_drop, kept[1].mean_drop, compression)
         if weights is not None:
-            drawn = [_drawn_drops(side.clean, side.ablated, weights) for side in (teacher, student)]
+            drawn = [
+                _drawn_drops(side.clean, side.ablated, weights, error)
+                for side, error in zip(sides, errors, strict=True)
+            ]
             if drawn[0] is not None and drawn[1] is not None:
                 beta_ci = _interval((drawn[1].mean(1) - drawn[0].mean(1)) / compression)
     return Robustness(
@@ -181,12 +191,14 @@ def _drawn_drops(
     clean: Float[Tensor, " prompt"],
     ablated: Float[Tensor, "component prompt"],
     weights: BootstrapWeights,
+    errors: Float[Tensor, "draw component"] | None,
 ) -> Float[Tensor, "draw component"] | None:
     """Drops of every bootstrap draw; None where a draw's baseline is not a number above 0."""
     baselines = weights.means(clean)
     if not bool(((baselines > 0) & baselines.isfinite()).all()):
         return None
-    return percent_drops(baselines, weights.means(ablated))
+    drawn = weights.means(ablated)
+    return percent_drops(baselines, drawn if errors is None else drawn - errors)
 
 
 def _share_over(drops: Float[Tensor, "*draw component"], percent: int) -> Float[Tensor, "*draw"]:

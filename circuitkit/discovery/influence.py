@@ -83,8 +83,12 @@ class Influence:
         return self._scaled(self._drawn_drops(weights))
 
     def _drawn_drops(self, weights: BootstrapWeights) -> Float[Tensor, "draw component"]:
-        drawn = weights.means(self.drops)
-        return drawn if self.screen is None else drawn + self.screen.redraw(len(drawn), seed=self.settings["seed"])
+        drawn, errors = weights.means(self.drops), self.drawn_errors(weights.n_draws)
+        return drawn if errors is None else drawn + errors
+
+    def drawn_errors(self, n: int) -> Float[Tensor, "draw component"] | None:
+        """What estimated mean drops may be off by in each draw, in logits; None where all were measured exactly."""
+        return None if self.screen is None else self.screen.redraw(n, seed=int(self.settings["seed"]))
 
     def _scaled(self, drops: Float[Tensor, "*draw component"]) -> Float[Tensor, "*draw component"]:
         return normalize_influence(drops, normalize=self.normalize, sign=self.sign)

@@ -1,6 +1,7 @@
 """Screened against exact: the same score within its stated error, on the embedded pairs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -10,6 +11,7 @@ from circuitkit.alignment.align import align
 from circuitkit.alignment.matching import Matching, match_components
 from circuitkit.alignment.prompts import shared_batches
 from circuitkit.alignment.result import AlignmentResult
+from circuitkit.alignment.robustness import measure_robustness
 from circuitkit.alignment.score import alignment_score
 from circuitkit.alignment.screening import screened_score
 from circuitkit.alignment.similarity.measure import measure_similarity
@@ -102,7 +104,7 @@ def test_the_result_says_what_was_estimated(tmp_path):
     assert set(record["screen"]) == {"teacher", "student", "error_in_score"}
     assert record["screen"]["teacher"]["n_exact"] == int(found.teacher.exact.sum())
     assert -1 <= record["screen"]["teacher"]["rank_correlation"] <= 1
-    assert any("may move A" in warning for warning in found.warnings)
+    assert any("may move A" in warning and "interval" not in warning for warning in found.warnings)  # has none
     assert any("measured exactly" in warning for warning in found.warnings)
     again = AlignmentResult.load(found.save(tmp_path / "run"))
     assert again.to_dict() == record
@@ -123,6 +125,53 @@ def test_intervals_include_the_error_of_estimates():
     row = found.table()[str(found.components[estimated])]
     error = float(found.screen.deviation[estimated].norm())
     assert row["drop_ci95"][1] - row["drop_ci95"][0] > 2 * error
+
+
+def test_the_interval_of_the_mean_drop_includes_the_error_of_estimates():
+    """Both follow from the same draws; the plain bootstrap of the same numbers has the estimates as if exact."""
+    teacher, student = (
+        influence(toy(name), batch, method="screen", bootstrap=400)
+        for name, batch in zip(PAIRS[0], batches(PAIRS[0], "ioi", 64), strict=True)
+    )
+    weights = teacher.weights()
+    found = measure_robustness(teacher, student, weights=weights)
+    plain = measure_robustness(replace(teacher, screen=None), replace(student, screen=None), weights=weights)
+    assert teacher.screen is not None and found.teacher is not None and plain.teacher is not None
+    assert found.teacher.mean_drop == plain.teacher.mean_drop
+    assert _width(found.teacher.ci95) > _width(plain.teacher.ci95)
+    assert _width(found.brittleness_ci95) > _width(plain.brittleness_ci95)
+    baseline = weights.means(teacher.clean)
+    errors = teacher.screen.redraw(400, seed=0)
+    drawn = 100 * (weights.means(teacher.drops) + errors) / baseline[:, None]
+    low, high = drawn.clamp(0, 100).mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    assert found.teacher.ci95 == pytest.approx((low, high))
+    assert any("which its interval includes" in notice for notice in _notices(teacher, student))
+
+
+def _width(interval: tuple[float, float] | None) -> float:
+    assert interval is not None
+    return interval[1] - interval[0]
+
+
+def _notices(teacher: Influence, student: Influence) -> tuple[str, ...]:
+    found = screened_score(matching(PAIRS[0], "ioi", 64), teacher, student)
+    assert found is not None
+    return found.notices
+
+
+@pytest.mark.parametrize("top_k", [4, 15])
+def test_no_error_is_claimed_where_estimates_choose_the_components(top_k, tmp_path):
+    """Far down the list all drops are estimates; components in another order have other matches."""
+    pair, options = (toy("toy-bert"), toy("toy-distilbert")), dict(OPTIONS) | {"top_k": top_k}
+    exact, found = (align(*pair, load_task("ioi"), method=method, **options) for method in ("exact", "screen"))
+    assert found.screen is not None
+    off, claimed = abs(found.score - exact.score), found.screen.error_in_score
+    if top_k == 4:
+        assert claimed is not None and off <= claimed + 1e-6
+    else:
+        assert claimed is None and off > 0.02
+        assert any("not known" in warning for warning in found.warnings)
+        assert AlignmentResult.load(found.save(tmp_path / "run")).to_dict() == found.to_dict()
 
 
 def test_the_influence_record_keeps_estimates_apart(tmp_path):
