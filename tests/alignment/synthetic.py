@@ -91,6 +91,7 @@ def settings(**changes) -> AlignSettings:
     plain = {
         "n_prompts": 16,
         "ablation": Ablation.CORRUPTED_MEAN,
+        "method": "exact",
         "similarity": "auto",
         "matching": "greedy",
         "normalize": "max",
