@@ -5,10 +5,23 @@ from contextlib import contextmanager
 from functools import cache
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from circuitkit.core.progress import Progress as ProgressCallback
 from circuitkit.core.utf8 import printable
+
+SHOWN = 8
+"""Stages that are drawn at a time."""
 
 
 @cache
@@ -22,22 +35,37 @@ def notice(text: str) -> None:
     stderr().print(printable(text), markup=False, soft_wrap=True)
 
 
+class _Label(ProgressColumn):
+    """Says whether the time behind it is still to come."""
+
+    def render(self, task: Task) -> Text:
+        return Text("took" if task.finished else "left")
+
+
 @contextmanager
 def progress_bars() -> Generator[ProgressCallback]:
-    """Draw one bar a stage while the block runs; quiet where standard error is no terminal."""
+    """Draw one bar a stage while the block runs, the current one last; quiet where standard error is no terminal.
+
+    Only the last few stages are shown: a terminal cuts off what is below its last line.
+    """
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("left:"),
+        _Label(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     bars = Progress(*columns, console=stderr(), disable=not stderr().is_terminal)
     stages: dict[str, TaskID] = {}
 
     def advance(stage: str, done: int, total: int) -> None:
+        known = stages.get(stage)
+        if known is not None and done < bars.tasks[bars.task_ids.index(known)].completed:  # it begins anew
+            bars.remove_task(stages.pop(stage))
         if stage not in stages:
             stages[stage] = bars.add_task(stage, total=total)
+        for old in list(stages)[:-SHOWN]:
+            bars.remove_task(stages.pop(old))
         bars.update(stages[stage], completed=done, total=total)
 
     with bars:
