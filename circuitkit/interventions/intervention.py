@@ -1,13 +1,15 @@
 """What is changed in one run of a model: which components, at which positions of which prompts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from circuitkit.core.component import Component
+from circuitkit.core.errors import OptionError
 
 Where = Bool[Tensor, "#prompt #pos"]
 """True where a component is replaced; an axis of length 1 stands for all prompts or all positions."""
@@ -19,9 +21,25 @@ class Intervention:
 
     Attributes:
         edits: Component -> where it is replaced; None is everywhere.
+
+    Raises:
+        OptionError: It replaces nothing, or a place is no boolean tensor [prompt, pos].
     """
 
     edits: Mapping[Component, Where | None]
+
+    def __post_init__(self) -> None:
+        if not self.edits:
+            raise OptionError("An intervention that replaces nothing was given; name at least one component.")
+        given = cast(Mapping[Component, object], self.edits)  # nothing but this checks the types outside of the tests
+        for component, where in given.items():
+            if where is None or (isinstance(where, Tensor) and where.dtype == torch.bool and where.ndim == 2):
+                continue
+            got = f"{where.dtype} {list(where.shape)}" if isinstance(where, Tensor) else type(where).__name__
+            raise OptionError(
+                f"Where {component} is replaced is given as {got}; give a boolean tensor [prompt, pos], in which an "
+                "axis of length 1 stands for all prompts or positions, or None for everywhere."
+            )
 
     @property
     def first_layer(self) -> int:
@@ -52,8 +70,10 @@ def replace_components(*components: Component, where: Where | None = None) -> In
     Args:
         components: One or more.
         where: Where; None is everywhere. Per-row interventions give [prompt, 1], patching one position [1, pos].
+
+    Raises:
+        OptionError: There is no component, or `where` is no boolean tensor [prompt, pos].
     """
-    assert components
     return Intervention(edits=dict.fromkeys(components, where))
 
 
@@ -66,6 +86,39 @@ def at_each_position(components: Iterable[Component], length: int) -> list[Inter
     """
     places = torch.eye(length, dtype=torch.bool)
     return [replace_components(c, where=places[pos, None]) for c in components for pos in range(length)]
+
+
+def check_fit(
+    interventions: Sequence[Intervention], components: Collection[Component], *, n_prompts: int, length: int
+) -> None:
+    """Refuse interventions that a model or a batch has no place for.
+
+    Args:
+        interventions: Those to be run.
+        components: The model's components.
+        n_prompts: Prompts of the batch.
+        length: Tokens of its longest prompt.
+
+    Raises:
+        OptionError: A component is not in the model, or a mask is of other prompts or ends before the batch does.
+    """
+    known = set(components)
+    for intervention in interventions:
+        for component, where in intervention.edits.items():
+            if component not in known:
+                *_, last = components
+                raise OptionError(
+                    f"Component {component} is not in the model, which has {len(known)} components, the last of them "
+                    f"{last}; layers and heads count from 0."
+                )
+            if where is None:
+                continue
+            prompts, positions = where.shape
+            if prompts not in (1, n_prompts) or (positions != 1 and positions < length):
+                raise OptionError(
+                    f"Where {component} is replaced is of shape {[prompts, positions]}; these prompts take "
+                    f"[{n_prompts} or 1, {length} or 1]."
+                )
 
 
 def _taken(
