@@ -21,7 +21,7 @@ from circuitkit.discovery.screen import Screen
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.attribution import estimate_sweep
 from circuitkit.interventions.chosen_prompts import sweep_prompts, when_needed
-from circuitkit.interventions.replacement import Replacement, replacement
+from circuitkit.interventions.replacement import Replacement, fitting_replacement
 from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.interventions.sweep import Sweep, sweep
 from circuitkit.interventions.sweep_key import sweep_key
@@ -80,7 +80,7 @@ class Measurement:
         Returns:
             Logit differences as `sweep` gives them, and which of them are estimates.
         """
-        source = when_needed(lambda: replacement(self.model, self.batch, self.ablation))
+        source = when_needed(self._source)
         every = torch.ones(len(self.model.components), dtype=torch.bool)
         audited = audited_prompts(len(self.batch.pairs), seed=seed)
         rest = torch.ones(len(self.batch.pairs), dtype=torch.bool).scatter(0, audited, value=False).nonzero().squeeze(1)
@@ -106,6 +106,12 @@ class Measurement:
             saved=self._saved(found.exact, share),
         )
         return Sweep(components=self.model.components, clean=clean, ablated=(clean - found.drops).float()), screen
+
+    def _source(self) -> Replacement:
+        def report(stage: str, done: int, total: int) -> None:
+            self.progress(f"{self.stage}: {stage}", done, total)
+
+        return fitting_replacement(self.model, self.batch, self.ablation, batch_size=self.batch_size, progress=report)
 
     def _estimate(self, source: Replacement) -> Sweep:
         return estimate_sweep(

@@ -12,6 +12,7 @@ from torch import Tensor
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.interventions.ablation import Ablation
+from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
 from circuitkit.interventions.rows import shards, take
 from circuitkit.models.capture import Point
 from circuitkit.models.hooked_model import HookedModel
@@ -77,6 +78,34 @@ def replacement(
         partners = blocks.pop(base), *blocks.values()
         return taken_from(model, partners[1], into=partners[0], positional=batch.positional)
     return _means(model, batch, ablation, rows_at_a_time=rows_at_a_time, progress=progress)
+
+
+def fitting_replacement(
+    model: HookedModel,
+    batch: PromptBatch,
+    ablation: Ablation,
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = silent,
+) -> Replacement:
+    """The same with as many prompts at a time as memory allows.
+
+    Raises:
+        OptionError: As `replacement`; or the batch size is not positive, or memory is short for one prompt.
+    """
+    at_once = min(64, RowBudget(model, batch_size).rows(batch.clean.ids.shape[1]))
+    while True:
+        try:
+            return replacement(model, batch, ablation, rows_at_a_time=at_once, progress=progress)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if at_once == 1:
+                raise OptionError(
+                    f"Out of memory on {model.device} with the activations of {model.info.name!r} on one prompt; use "
+                    "--dtype bfloat16, shorter prompts, or a device with more memory."
+                ) from error
+        at_once = (at_once + 1) // 2
 
 
 def _zeros(model: HookedModel) -> Values:

@@ -205,6 +205,25 @@ def test_a_screened_sweep_takes_up_what_was_finished(tmp_path, monkeypatch):
     influence(toy("toy-gpt2"), load_task("numerals"), **options)
 
 
+def test_short_memory_takes_fewer_prompts_at_a_time(monkeypatch):
+    whole = influence(toy("toy-gpt2"), batches(PAIRS[0], "ioi", 64)[0], method="screen", bootstrap=0)
+    capture, refused = HookedModel.capture, []
+
+    def tight(self: HookedModel, ids: torch.Tensor, *rest: object, **more: object):
+        if len(ids) > 8:
+            refused.append(len(ids))
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return capture(self, ids, *rest, **more)
+
+    monkeypatch.setattr(HookedModel, "capture", tight)
+    found = influence(toy("toy-gpt2"), batches(PAIRS[0], "ioi", 64)[0], method="screen", bootstrap=0)
+    assert refused[:3] == [64, 32, 16]
+    torch.testing.assert_close(found.ablated, whole.ablated, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(HookedModel, "capture", lambda *_a, **_k: (_ for _ in ()).throw(torch.OutOfMemoryError("x")))
+    with pytest.raises(OptionError, match="Out of memory on cpu with the activations of"):
+        influence(toy("toy-gpt2"), batches(PAIRS[0], "ioi", 64)[0], method="screen", bootstrap=0)
+
+
 def test_an_unknown_method_is_refused():
     with pytest.raises(OptionError, match="choose one of exact, screen"):
         influence(toy("toy-gpt2"), load_task("numerals"), method="guess")
