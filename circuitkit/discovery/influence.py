@@ -19,7 +19,14 @@ from circuitkit.core.run_directory import save_run
 from circuitkit.core.seeds import check_seed
 from circuitkit.discovery.baseline import Baseline, measure_baseline
 from circuitkit.discovery.measure import Measurement, Method, parse_method
-from circuitkit.discovery.normalize import Normalize, Sign, influence_unit, normalize_influence
+from circuitkit.discovery.normalize import (
+    Normalize,
+    Sign,
+    influence_unit,
+    normalize_influence,
+    parse_normalize,
+    parse_sign,
+)
 from circuitkit.discovery.screen import Screen
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.models.hooked_model import HookedModel
@@ -185,8 +192,8 @@ def influence(
     n_prompts: int = 384,
     ablation: Ablation | str = Ablation.CORRUPTED_MEAN,
     method: Method | str = "exact",
-    normalize: Normalize = "max",
-    sign: Sign = "clamp",
+    normalize: Normalize | str = "max",
+    sign: Sign | str = "clamp",
     bootstrap: int = 1000,
     seed: int = 0,
     batch_size: int | Literal["auto"] = "auto",
@@ -219,6 +226,7 @@ def influence(
         OptionError: An option is unknown, out of range or does not go with the task.
     """
     ablation, seed, method = parse_ablation(ablation), check_seed(seed), parse_method(method)
+    normalize, sign = parse_normalize(normalize), parse_sign(sign)
     if bootstrap < 0:
         raise OptionError(f"{bootstrap} bootstrap draws were asked for; give 0 for no intervals, or a positive number.")
     batch = (

@@ -1,6 +1,6 @@
 """From performance drops to influence scores."""
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from jaxtyping import Float
 from torch import Tensor
@@ -30,16 +30,35 @@ def normalize_influence(
     Raises:
         OptionError: An option is unknown.
     """
-    if normalize not in get_args(Normalize):
-        raise OptionError(f"Normalisation {normalize!r} unknown; choose one of {', '.join(get_args(Normalize))}.")
-    if sign not in get_args(Sign):
-        raise OptionError(f"Sign rule {sign!r} unknown; choose one of {', '.join(get_args(Sign))}.")
+    normalize, sign = parse_normalize(normalize), parse_sign(sign)
     raw = drops.clamp(min=0) if sign == "clamp" else drops.abs()
     if normalize == "max":
         scale = raw.amax(-1, keepdim=True)
     else:
         scale = raw.norm(p=1 if normalize == "l1" else 2, dim=-1, keepdim=True)
     return raw / scale.where(scale > 0, 1.0)
+
+
+def parse_normalize(normalize: str) -> Normalize:
+    """What drops are divided by, checked.
+
+    Raises:
+        OptionError: There is no such normalisation.
+    """
+    if normalize not in get_args(Normalize):
+        raise OptionError(f"Normalisation {normalize!r} unknown; choose one of {', '.join(get_args(Normalize))}.")
+    return cast(Normalize, normalize)
+
+
+def parse_sign(sign: str) -> Sign:
+    """How components count whose ablation helps, checked.
+
+    Raises:
+        OptionError: There is no such rule.
+    """
+    if sign not in get_args(Sign):
+        raise OptionError(f"Sign rule {sign!r} unknown; choose one of {', '.join(get_args(Sign))}.")
+    return cast(Sign, sign)
 
 
 def influence_unit(normalize: Normalize, sign: Sign) -> str:

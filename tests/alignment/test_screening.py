@@ -224,6 +224,10 @@ def test_short_memory_takes_fewer_prompts_at_a_time(monkeypatch):
         influence(toy("toy-gpt2"), batches(PAIRS[0], "ioi", 64)[0], method="screen", bootstrap=0)
 
 
-def test_an_unknown_method_is_refused():
-    with pytest.raises(OptionError, match="choose one of exact, screen"):
-        influence(toy("toy-gpt2"), load_task("numerals"), method="guess")
+@pytest.mark.parametrize(
+    ("option", "choices"), [("method", "exact, screen"), ("normalize", "max, l1, l2"), ("sign", "clamp, abs")]
+)
+def test_unknown_options_are_refused_before_any_work(option, choices, monkeypatch):
+    monkeypatch.setattr(HookedModel, "capture", lambda *_a, **_k: pytest.fail("ran"))
+    with pytest.raises(OptionError, match=f"choose one of {choices}"):
+        influence(toy("toy-gpt2"), load_task("numerals"), **{option: "guess"})
