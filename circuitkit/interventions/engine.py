@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from jaxtyping import Float, Int
@@ -161,13 +162,14 @@ def _together(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict
         start = 0
         while start < len(stack):
             at_once = max(1, job.budget.rows(taken.ids.shape[1]) // len(rows))
-            some = stack[start : start + at_once]
+            left = len(stack) - start
+            some = stack[start : start + ceil(left / ceil(left / at_once))]  # all of about one size
             logits = _fitting(replay, [unit for _, unit in some], values, tokens, alike=len(stack))
             if logits is None:
                 job.budget.halve()
                 continue
             changed[[number for number, _ in some]] = job.metric.measure(logits, clean, answers).cpu()
-            start += at_once
+            start += len(some)
     return {"clean": job.metric.measure(clean[None], clean, answers)[0].cpu(), "ablated": changed}
 
 

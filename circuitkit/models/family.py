@@ -109,7 +109,10 @@ class Family(ABC):
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
-        """The residual stream between attention and MLP, from the block's input and the attention's contribution."""
+        """The residual stream between attention and MLP, from the block's input and the attention's contribution.
+
+        The contribution is overwritten: in a sweep, fresh memory costs more than the addition.
+        """
 
     @abstractmethod
     def mlp_norm(self, block: nn.Module) -> nn.Module:
@@ -133,7 +136,7 @@ class Family(ABC):
     def close(
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
-        """The block's output, from the stream before the MLP and the MLP's contribution."""
+        """The block's output, from the stream before the MLP and the MLP's contribution, which is overwritten."""
 
     def w_o(self, block: nn.Module, n_heads: int) -> Float[Tensor, "head d_head d_model"]:
         """Each head's output matrix: head h writes `z_h @ w_o[h]`; the bias belongs to no head."""

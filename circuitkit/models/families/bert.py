@@ -50,7 +50,7 @@ class BertFamily(Family):
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Post-LN: an addition, then the attention's LayerNorm."""
-        return block.get_submodule("attention.output.LayerNorm")(attn_out + x)
+        return block.get_submodule("attention.output.LayerNorm")(attn_out.add_(x))
 
     def mlp_norm(self, block: nn.Module) -> nn.Module:
         """The attention's LayerNorm, which is also what the residual stream goes on with."""
@@ -75,7 +75,7 @@ class BertFamily(Family):
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Post-LN: an addition, then the output's LayerNorm."""
-        return block.get_submodule("output.LayerNorm")(mlp_out + mid)
+        return block.get_submodule("output.LayerNorm")(mlp_out.add_(mid))
 
     def transform(self, raw: nn.Module, hidden: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
         """Dense, activation, LayerNorm."""

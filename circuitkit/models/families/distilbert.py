@@ -44,7 +44,7 @@ class DistilBertFamily(Family):
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Post-LN: an addition, then `sa_layer_norm`."""
-        return block.get_submodule("sa_layer_norm")(attn_out + x)
+        return block.get_submodule("sa_layer_norm")(attn_out.add_(x))
 
     def mlp_norm(self, block: nn.Module) -> nn.Module:
         """`sa_layer_norm`, which is also what the residual stream goes on with."""
@@ -68,7 +68,7 @@ class DistilBertFamily(Family):
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Post-LN: an addition, then `output_layer_norm`."""
-        return block.get_submodule("output_layer_norm")(mlp_out + mid)
+        return block.get_submodule("output_layer_norm")(mlp_out.add_(mid))
 
     def transform(self, raw: nn.Module, hidden: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
         """Dense, activation, LayerNorm."""

@@ -54,7 +54,7 @@ class GPT2Family(Family):
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Pre-LN: an addition."""
-        return x + attn_out
+        return attn_out.add_(x)
 
     def mlp_norm(self, block: nn.Module) -> nn.Module:
         """`ln_2`."""
@@ -78,7 +78,7 @@ class GPT2Family(Family):
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Pre-LN: an addition."""
-        return mid + mlp_out
+        return mlp_out.add_(mid)
 
     def w_o(self, block: nn.Module, n_heads: int) -> Float[Tensor, "head d_head d_model"]:
         """GPT-2 keeps `Conv1D` weights, [input, output]: transposed against `nn.Linear`."""

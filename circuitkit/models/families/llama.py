@@ -56,7 +56,7 @@ class LlamaFamily(Family):
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Pre-LN: an addition."""
-        return x + attn_out
+        return attn_out.add_(x)
 
     def mlp_norm(self, block: nn.Module) -> nn.Module:
         """`post_attention_layernorm`."""
@@ -84,7 +84,7 @@ class LlamaFamily(Family):
         self, block: nn.Module, mid: Float[Tensor, "row pos d_model"], mlp_out: Float[Tensor, "row pos d_model"]
     ) -> Float[Tensor, "row pos d_model"]:
         """Pre-LN: an addition."""
-        return mid + mlp_out
+        return mlp_out.add_(mid)
 
     def final_norm(self, raw: nn.Module, resid: Float[Tensor, "*row d_model"]) -> Float[Tensor, "*row d_model"]:
         """The last RMSNorm."""
