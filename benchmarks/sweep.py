@@ -2,6 +2,9 @@
 
     python benchmarks/sweep.py                                  # the shapes and the toys
     python benchmarks/sweep.py gpt2-shape ./SmolLM2-135M-Instruct --json sweep.json
+    python benchmarks/sweep.py ./SmolLM2-135M-Instruct --n-prompts 96 --loop-share 0.03 --screen
+    python benchmarks/sweep.py llama-8b-shape minitron-4b-shape --n-prompts 384 --length 30 --no-bridge \\
+        --loop-share 0.002  # on a GPU
 
 Every head and MLP is ablated to zero, one at a time, on the same prompts, by (ours) the sweep, (a) a loop over
 transformer-lens hooks with one bridge forward for every component and batch of prompts, (b) the same loop over raw
@@ -32,6 +35,7 @@ from shapes import SHAPES, first_prompts, model_and_prompts
 from torch import Tensor
 
 from circuitkit.core.component import Component
+from circuitkit.discovery.influence import influence
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.sweep import sweep
 from circuitkit.models.hooked_model import HookedModel
@@ -55,6 +59,7 @@ class Row:
     tokens: int
     seconds: float
     ratios: dict[str, float]
+    screen: dict[str, float] | None
     arithmetic: float
     forwards: float
     share_of_peak: float
@@ -96,6 +101,7 @@ def measure(name: str, args: argparse.Namespace) -> Row:
         tokens=int(batch.clean.mask.sum()),
         seconds=took,
         ratios={way: _ratio(times[way], times["ours"]) for way in loops},
+        screen=_screened(model, batch, times) if args.screen else None,
         arithmetic=arithmetic(model, few, forward),
         forwards=done / forward,
         share_of_peak=done * len(batch.pairs) / len(few.pairs) / took / peak,
@@ -115,6 +121,13 @@ def _looped(
     prompts: PromptBatch,
 ) -> Tensor:
     return loop(model, prompts, some)
+
+
+def _screened(model: HookedModel, batch: PromptBatch, loops: dict[str, list[float]]) -> dict[str, float]:
+    """Loops' times as ratios to a screened measurement, and how much of it was exact."""
+    taken, found = seconds(lambda: influence(model, batch, method="screen", bootstrap=0))
+    ratios = {way: statistics.median(times) / taken for way, times in loops.items()}
+    return {**ratios, "components measured exactly": int(found.exact.sum())}
 
 
 def _ratio(theirs: list[float], ours: list[float]) -> float:
@@ -153,6 +166,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop-share", type=float, default=0.25, help="share of the components that loops run")
     parser.add_argument("--no-bridge", action="store_true", help="leave (a) out, as for models that do not fit twice")
+    parser.add_argument("--screen", action="store_true", help="also time influence(..., method='screen')")
     parser.add_argument("--json", type=Path, help="write all figures there")
     args = parser.parse_args()
     rows = [measure(name, args) for name in args.models or (ON_GPU if torch.cuda.is_available() else ON_CPU)]
@@ -177,6 +191,8 @@ def main() -> None:
     console.print(table)
     for row in rows:
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in row.profile.items())
+        if row.screen:
+            console.print(f"{row.model}, screened:", ", ".join(f"{what} {x:.1f}" for what, x in row.screen.items()))
         console.print(f"{row.model}: time of the sweep by kind of operator: {shares}")
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
