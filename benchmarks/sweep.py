@@ -1,9 +1,9 @@
-"""Time the replay sweep against the loops that people write by hand, interleaved in one run.
+r"""Time the replay sweep against the loops that people write by hand, interleaved in one run.
 
     python benchmarks/sweep.py                                  # the shapes and the toys
     python benchmarks/sweep.py gpt2-shape ./SmolLM2-135M-Instruct --json sweep.json
     python benchmarks/sweep.py ./SmolLM2-135M-Instruct --n-prompts 96 --loop-share 0.03 --screen
-    python benchmarks/sweep.py llama-8b-shape minitron-4b-shape --n-prompts 384 --length 30 --no-bridge \\
+    python benchmarks/sweep.py llama-8b-shape minitron-4b-shape --n-prompts 384 --length 30 --no-bridge \
         --loop-share 0.002  # on a GPU
 
 Every head and MLP is ablated to zero, one at a time, on the same prompts, by (ours) the sweep, (a) a loop over

@@ -12,9 +12,15 @@ from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions.ablation import Ablation, parse_ablation
-from circuitkit.interventions.intervention import Intervention
+from circuitkit.interventions.intervention import Intervention, check_fit
 from circuitkit.interventions.metric import Metric, MetricName, parse_metric
-from circuitkit.interventions.replacement import Base, Replacement, Values, replacement
+from circuitkit.interventions.replacement import (
+    Base,
+    Replacement,
+    Values,
+    fitting_replacement,
+    parse_base,
+)
 from circuitkit.interventions.replay import Replay
 from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
 from circuitkit.interventions.rows import shards, take
@@ -55,7 +61,7 @@ def run_interventions(
     interventions: Sequence[Intervention],
     *,
     source: Ablation | str | Replacement,
-    base: Base = "clean",
+    base: Base | str = "clean",
     metric: MetricName | str = "logit_diff",
     batch_size: BatchSize = "auto",
     store: ShardStore | None = None,
@@ -80,12 +86,15 @@ def run_interventions(
         progress: Called as shards advance; units are block evaluations.
 
     Raises:
-        OptionError: The ablation cannot be done on this task, an option is unknown, or memory is short for one row.
+        OptionError: The ablation cannot be done on this task, an option is unknown, the model or the prompts have no
+            place for an intervention, or memory is short for one row.
         ModelError: Logits are not finite.
     """
+    base = parse_base(base)
     block = batch.clean if base == "clean" else batch.corrupted
     if block is None:
         raise OptionError(f"Task {batch.task.name!r} has no corrupted prompts to run on; give them.")
+    check_fit(interventions, model.components, n_prompts=len(batch.pairs), length=block.ids.shape[1])
     budget = RowBudget(model, batch_size)
     job = _Job(
         model=model,
@@ -107,7 +116,9 @@ def run_interventions(
         if found is None:
             if values is None:
                 assert ablation is not None
-                values = _prepared(job, ablation)
+                values = fitting_replacement(
+                    model, batch, ablation, base=base, batch_size=batch_size, progress=progress
+                )
             found = _prompts(job, rows, values)
             _check_finite(model, found)
             if store:
@@ -116,20 +127,6 @@ def run_interventions(
         done += cost * len(rows)
         progress(stage, done, total)
     return Runs(clean=clean, changed=changed)
-
-
-def _prepared(job: _Job, ablation: Ablation) -> Replacement:
-    """The values of an ablation, with as many prompts at a time as memory allows."""
-    at_once = min(64, job.budget.rows(job.batch.clean.ids.shape[1]))
-    while True:
-        try:
-            return replacement(job.model, job.batch, ablation, base=job.base, rows_at_a_time=at_once)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            if at_once == 1:
-                raise _short_of_memory(job.model) from error
-        at_once = (at_once + 1) // 2
 
 
 def _prompts(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import torch
 from einops import reduce
@@ -41,6 +41,17 @@ Base = Literal["clean", "corrupted"]
 
 Replacement = Callable[[Int[Tensor, " row"], int], Values]
 """From the prompts of a shard and its length in tokens to the values that replace theirs."""
+
+
+def parse_base(base: str) -> Base:
+    """Read which prompts are run.
+
+    Raises:
+        OptionError: There are none of this name.
+    """
+    if base not in get_args(Base):
+        raise OptionError(f"Base {base!r} unknown; choose one of {', '.join(get_args(Base))}.")
+    return cast(Base, base)
 
 
 def replacement(
@@ -85,6 +96,7 @@ def fitting_replacement(
     batch: PromptBatch,
     ablation: Ablation,
     *,
+    base: Base = "clean",
     batch_size: BatchSize = "auto",
     progress: Progress = silent,
 ) -> Replacement:
@@ -96,7 +108,7 @@ def fitting_replacement(
     at_once = min(64, RowBudget(model, batch_size).rows(batch.clean.ids.shape[1]))
     while True:
         try:
-            return replacement(model, batch, ablation, rows_at_a_time=at_once, progress=progress)
+            return replacement(model, batch, ablation, base=base, rows_at_a_time=at_once, progress=progress)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -1,6 +1,6 @@
 """Exact suffix replay: an intervention re-runs only what lies behind it.
 
-One clean forward of the raw model keeps every block's input, the head values and the MLP outputs. Runs with
+One clean run keeps every block's input, the head values and the MLP outputs. Runs with
 interventions in the same block are stacked along the rows. In that block nothing but the change itself is new;
 the blocks behind it run only from the first changed position on, where the model is causal, with the clean keys
 and values before it; the last block has queries, MLP, final norm and unembedding at the answer position only.
@@ -58,11 +58,26 @@ class Replay:
     def __init__(self, model: HookedModel, rows: Rows) -> None:
         self.model, self.rows = model, rows
         self.blocks = model.family.blocks(model.raw)
-        found = model.capture(rows.ids, rows.mask, ("z", "mlp_out", "resid_pre", "resid_post"))
-        self.z, self.mlp, self.hidden = found["z"], found["mlp_out"], found["resid_pre"]
-        self.last: Float[Tensor, "row d_model"] = self._answer.of(found["resid_post"][len(self.blocks) - 1])[:, 0]
+        self.hidden: dict[int, Float[Tensor, "row pos d_model"]] = {}
+        self.z: dict[int, Float[Tensor, "row pos head d_head"]] = {}
+        self.mlp: dict[int, Float[Tensor, "row pos d_model"]] = {}
         self._attention = SuffixAttention(model, rows, self.hidden)
+        self.last: Float[Tensor, "row d_model"] = self._answer.of(self._run_clean())[:, 0]
         self._head_source: tuple[tuple[int, int], HeadSource] | None = None
+
+    def _run_clean(self) -> Float[Tensor, "row pos d_model"]:
+        """Keep what replays start from; returns the residual stream behind the last block."""
+        family = self.model.family
+        resid = family.embed(self.model.raw, self.rows.ids)
+        for layer, block in enumerate(self.blocks):
+            resid = self.hidden[layer] = resid.to(device_of(block))
+            read = family.attention_norm(block, resid)
+            z = self.z[layer] = self._attention.everywhere(layer, read, Suffix(start=0))
+            mid = family.mid(block, resid, family.out_proj(block)(rearrange(z, "r p h d -> r p (h d)")))
+            mlp_out = family.mlp_out(block, mid)
+            self.mlp[layer] = mlp_out.clone()
+            resid = family.close(block, mid, mlp_out)
+        return resid
 
     @property
     def _answer(self) -> AtAnswer:

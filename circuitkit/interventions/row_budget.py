@@ -10,7 +10,7 @@ from circuitkit.core.errors import OptionError
 from circuitkit.models.hooked_model import HookedModel
 
 BatchSize = int | Literal["auto"]
-MLP_BYTES_ON_CPU = 30 * 2**20
+MLP_BYTES_ON_CPU = 24 * 2**20
 """One MLP activation of this size keeps the CPU's caches warm and stays below the size (32 MiB) from which the C
 library asks the system for new pages at every allocation; it was the best of 4 to 128 MiB on all four families."""
 TOKENS_ON_GPU = 2**16

@@ -148,6 +148,10 @@ class Family(ABC):
         bias = cast(Tensor | None, self.out_proj(block).bias)
         return None if bias is None else weight_of(self.out_proj(block), "bias").detach()
 
+    @abstractmethod
+    def embed(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
+        """What the first block reads."""
+
     def hidden(
         self, raw: "transformers.PreTrainedModel", ids: Tensor, mask: Tensor
     ) -> Float[Tensor, "row pos d_model"]:

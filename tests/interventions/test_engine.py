@@ -207,6 +207,15 @@ def test_bad_questions_are_one_line(tiny_models):
         run_interventions(model, batch, unit, source=Ablation.ZERO, metric="loss")
     with pytest.raises(OptionError, match="no corrupted prompts to run on"):
         run_interventions(model, replace(batch, corrupted=None), unit, source=Ablation.ZERO, base="corrupted")
+    with pytest.raises(OptionError, match="Base 'korrupt' unknown; choose one of clean, corrupted"):
+        run_interventions(model, batch, unit, source=Ablation.ZERO, base="korrupt")
+    for component in (Component(0, -1), Component(99, 0), Component(0, 77), Component(-1)):
+        with pytest.raises(OptionError, match=r"is not in the model, which has 15 components, the last of them MLP2"):
+            run_interventions(model, batch, [replace_components(component)], source=Ablation.ZERO)
+    for shape in ((3, 1), (2, 2), (1, 9), (13, 12)):
+        with pytest.raises(OptionError, match=r"these prompts take \[8 or 1, 12 or 1\]"):
+            where = torch.ones(shape, dtype=torch.bool)
+            run_interventions(model, batch, [replace_components(Component(0), where=where)], source=Ablation.ZERO)
     with pytest.raises(OptionError, match="Ablation 'partner' unknown; choose one of"):
         run_interventions(model, batch, unit, source="partner")
     for sd in (-1.0, float("nan"), float("inf")):

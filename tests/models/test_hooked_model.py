@@ -99,6 +99,7 @@ def test_family_rebuilds_the_forward_from_its_parts(tiny_model):
     family, raw = tiny_model.family, tiny_model.raw
     ids, mask = raw_hooks.padded_batch(tiny_model.info.vocab_size)
     wanted = raw_hooks.read(raw, ids, mask)
+    torch.testing.assert_close(family.embed(raw, ids)[mask], wanted["resid_pre"][0][mask], **EXACT)
     may = allowed(mask, is_causal=family.is_causal, first_query=0)
     rotary, d_head = family.rotary(raw, ids), tiny_model.info.d_head
     tokens = mask[..., None]  # what stands at padding has no meaning

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from circuitkit.models.activation import activate
@@ -29,6 +29,10 @@ class BertFamily(Family):
     mlp_path = "output.dense"
     forward_kwargs: ClassVar = {}
     harmless_extras = r"(bert\.)?(pooler\..*|embeddings\.position_ids)|cls\.seq_relationship\..*"
+
+    def embed(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
+        """Tokens, positions and the first segment, normalised."""
+        return raw.get_submodule("bert.embeddings")(input_ids=ids)
 
     def queries(self, block: nn.Module, read: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos width"]:
         """`query`."""

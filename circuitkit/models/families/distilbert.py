@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from circuitkit.models.activation import activate
@@ -25,6 +25,10 @@ class DistilBertFamily(Family):
     mlp_path = "ffn"
     forward_kwargs: ClassVar = {}
     harmless_extras = r"(distilbert\.)?embeddings\.position_ids"
+
+    def embed(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
+        """Tokens and positions, normalised."""
+        return raw.get_submodule("distilbert.embeddings")(ids)
 
     def queries(self, block: nn.Module, read: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos width"]:
         """`q_lin`."""

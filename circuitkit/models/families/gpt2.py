@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from circuitkit.models.activation import activate
@@ -28,6 +28,11 @@ class GPT2Family(Family):
     mlp_path = "mlp"
     forward_kwargs: ClassVar = {"use_cache": False}
     harmless_extras = r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)"
+
+    def embed(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
+        """Tokens plus learned positions."""
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        return raw.get_submodule("transformer.wte")(ids) + raw.get_submodule("transformer.wpe")(positions)
 
     def attention_norm(self, block: nn.Module, x: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The attention reads `ln_1(x)`."""

@@ -31,6 +31,10 @@ class LlamaFamily(Family):
     forward_kwargs: ClassVar = {"use_cache": False}
     harmless_extras = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
 
+    def embed(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
+        """Tokens only."""
+        return raw.get_submodule("model.embed_tokens")(ids)
+
     def attention_norm(self, block: nn.Module, x: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos d_model"]:
         """The attention reads `input_layernorm(x)`."""
         return rms_norm(block.get_submodule("input_layernorm"), x)
