@@ -47,10 +47,14 @@ SHAPES: dict[str, Callable[[], PreTrainedModel]] = {
     "minitron-4b-shape": _llama(16),
 }
 """GPT-2 small, DistilBERT, BERT base, Llama-3.1-8B and Llama-3.1-Minitron-4B-Depth."""
+TOKENIZERS = {"gpt2": "toy-gpt2", "bert": "toy-bert", "distilbert": "toy-bert", "llama": "toy-llama"}
 
 
 def model_and_prompts(name: str, *, n_prompts: int, length: int, task: str) -> tuple[HookedModel, PromptBatch]:
-    """A shape gets random weights (bfloat16 on CUDA) and random tokens; anything else the task's prompts."""
+    """The task's prompts; shapes get random weights (bfloat16 on CUDA) and the tokenizer of an embedded model.
+
+    With `random` for a task they are of random tokens, `length` of them.
+    """
     if name not in SHAPES:
         model = load_model(name)
         return model, build_batch(load_task(task), model, n_prompts=n_prompts)
@@ -63,7 +67,10 @@ def model_and_prompts(name: str, *, n_prompts: int, length: int, task: str) -> t
     else:
         raw = SHAPES[name]()
     family = FAMILIES[type(raw).__name__]
-    model = HookedModel(raw=raw.eval(), tokenizer=None, family=family, name=name)  # pyright: ignore[reportArgumentType]
+    words = load_model(TOKENIZERS[family.name], device="cpu").tokenizer
+    model = HookedModel(raw=raw.eval(), tokenizer=words, family=family, name=name)
+    if task != "random":
+        return model, build_batch(load_task(task), model, n_prompts=n_prompts)
     return model, random_prompts(model.info.vocab_size, n_prompts=n_prompts, length=length, inside=not family.is_causal)
 
 

@@ -3,17 +3,18 @@ r"""Time the replay sweep against the loops that people write by hand, interleav
     python benchmarks/sweep.py                                  # the shapes and the toys
     python benchmarks/sweep.py gpt2-shape ./SmolLM2-135M-Instruct --json sweep.json
     python benchmarks/sweep.py ./SmolLM2-135M-Instruct --n-prompts 96 --loop-share 0.03 --screen
-    python benchmarks/sweep.py llama-8b-shape minitron-4b-shape --n-prompts 384 --length 30 --no-bridge \
+    python benchmarks/sweep.py llama-8b-shape minitron-4b-shape --task random --n-prompts 384 --length 30 --no-bridge \
         --loop-share 0.002  # on a GPU
 
-Every head and MLP is ablated to zero, one at a time, on the same prompts, by (ours) the sweep, (a) a loop over
+Every head and MLP is ablated, one at a time, on the same prompts, by (ours) the sweep, (a) a loop over
 transformer-lens hooks with one bridge forward for every component and batch of prompts, (b) the same loop over raw
 Hugging Face modules with forward hooks. In such a loop every component costs the same, so that it may be run for
 some of them, evenly spread (--loop-share), and its time scaled up. Results must agree to 1e-4 logits.
 
 Columns: wall times as ratios to ours (median over rounds); `arithmetic`: the ratio that follows from running only
-the blocks behind the ablation, and of the last block and the unembedding only the answer; `forwards`: the sweep's
-operations in whole forward passes of the same prompts, and their number in a loop; `peak`: the share that the sweep
+the blocks behind the ablation, and of the last block and the unembedding only the answer (loops also compute on
+padding, and where clean and corrupted prompts begin alike the sweep leaves that beginning out); `forwards`: the sweep's
+operations in whole forward passes of the same tokens, and their number in a loop; `peak`: the share that the sweep
 reaches of the speed of a plain matrix product measured beside it; memory above the model's own. For (c), other
 packages, see peers.py.
 """
@@ -75,8 +76,8 @@ def measure(name: str, args: argparse.Namespace) -> Row:
     few, some = first_prompts(batch, 8), model.components[:: max(1, round(1 / args.loop_share))]
     loops = {"raw": raw_loop} if args.no_bridge else {"bridge": bridge_loop, "raw": raw_loop}
     ways: dict[str, Callable[[PromptBatch], Tensor]] = {
-        "ours": lambda prompts: sweep(model, prompts, ablation=Ablation.ZERO).ablated
-    } | {way: partial(_looped, loop, model, some) for way, loop in loops.items()}
+        "ours": lambda prompts: sweep(model, prompts, ablation=args.ablation).ablated
+    } | {way: partial(_looped, loop, model, some, args.ablation) for way, loop in loops.items()}
     for way in ways.values():
         way(few)  # warm up
     times: dict[str, list[float]] = {way: [] for way in ways}
@@ -90,7 +91,8 @@ def measure(name: str, args: argparse.Namespace) -> Row:
             times[name_of_way].append(taken / share)
             memory[name_of_way] = used.bytes
     ours, took, peak = values["ours"], statistics.median(times["ours"]), statistics.median(peaks)
-    done, forward = flops(lambda: ways["ours"](few)), flops(lambda: _forward(model, few))
+    done = flops(lambda: ways["ours"](few))
+    forward = flops(lambda: _forward(model, few)) * int(few.clean.mask.sum()) // few.clean.mask.numel()
     return Row(
         model=name,
         dtype=str(model.dtype).removeprefix("torch."),
@@ -101,7 +103,7 @@ def measure(name: str, args: argparse.Namespace) -> Row:
         tokens=int(batch.clean.mask.sum()),
         seconds=took,
         ratios={way: _ratio(times[way], times["ours"]) for way in loops},
-        screen=_screened(model, batch, times) if args.screen else None,
+        screen=_screened(model, batch, times, args.ablation) if args.screen else None,
         arithmetic=arithmetic(model, few, forward),
         forwards=done / forward,
         share_of_peak=done * len(batch.pairs) / len(few.pairs) / took / peak,
@@ -115,17 +117,20 @@ def measure(name: str, args: argparse.Namespace) -> Row:
 
 
 def _looped(
-    loop: Callable[[HookedModel, PromptBatch, Sequence[Component]], Tensor],
+    loop: Callable[[HookedModel, PromptBatch, Sequence[Component], Ablation], Tensor],
     model: HookedModel,
     some: Sequence[Component],
+    ablation: Ablation,
     prompts: PromptBatch,
 ) -> Tensor:
-    return loop(model, prompts, some)
+    return loop(model, prompts, some, ablation)
 
 
-def _screened(model: HookedModel, batch: PromptBatch, loops: dict[str, list[float]]) -> dict[str, float]:
+def _screened(
+    model: HookedModel, batch: PromptBatch, loops: dict[str, list[float]], ablation: Ablation
+) -> dict[str, float]:
     """Loops' times as ratios to a screened measurement, and how much of it was exact."""
-    taken, found = seconds(lambda: influence(model, batch, method="screen", bootstrap=0))
+    taken, found = seconds(lambda: influence(model, batch, method="screen", ablation=ablation, bootstrap=0))
     ratios = {way: statistics.median(times) / taken for way, times in loops.items()}
     return {**ratios, "components measured exactly": int(found.exact.sum())}
 
@@ -141,7 +146,7 @@ def _forward(model: HookedModel, batch: PromptBatch) -> None:
 
 
 def arithmetic(model: HookedModel, batch: PromptBatch, forward: int) -> float:
-    """Operations of a loop over those of the blocks behind each ablation, by the sizes of the matrices alone."""
+    """Operations of a loop without padding over those of the blocks behind each ablation, by the matrices alone."""
     i, tokens = model.info, int(batch.clean.mask.sum())
     mlp = (3 if i.family == "llama" else 2) * i.d_model * i.d_mlp
     keys_values = 2 * i.d_model * i.n_kv_heads * i.d_head
@@ -160,9 +165,10 @@ def main() -> None:
     """Measure, print one table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help=f"{', '.join(SHAPES)}, an embedded model or a directory")
-    parser.add_argument("--task", default="ioi", help="prompts of models that have a tokenizer")
+    parser.add_argument("--task", default="ioi", help="prompts; random: random tokens, for shapes")
+    parser.add_argument("--ablation", type=Ablation, default=Ablation.CORRUPTED_MEAN)
     parser.add_argument("--n-prompts", type=int, default=32)
-    parser.add_argument("--length", type=int, default=20, help="tokens of the random prompts of shapes")
+    parser.add_argument("--length", type=int, default=20, help="tokens of random prompts")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop-share", type=float, default=0.25, help="share of the components that loops run")
     parser.add_argument("--no-bridge", action="store_true", help="leave (a) out, as for models that do not fit twice")
@@ -172,7 +178,7 @@ def main() -> None:
     rows = [measure(name, args) for name in args.models or (ON_GPU if torch.cuda.is_available() else ON_CPU)]
     table = Table(
         "model", "prompts", "ours", "(a) bridge", "(b) raw", "arithmetic", "forwards", "peak", "memory", "difference",
-        title=f"{torch.get_num_threads()} threads, median of {args.rounds} rounds",
+        title=f"{args.task}, {args.ablation}; {torch.get_num_threads()} threads, median of {args.rounds} rounds",
     )  # fmt: skip
     for row in rows:
         table.add_row(

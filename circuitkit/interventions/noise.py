@@ -9,6 +9,7 @@ from torch import Tensor
 
 from circuitkit.core.errors import OptionError
 from circuitkit.core.seeds import check_seed
+from circuitkit.interventions.clean_run import run_clean
 from circuitkit.interventions.replacement import Replacement, Values
 from circuitkit.interventions.rows import take
 from circuitkit.models.hooked_model import HookedModel
@@ -44,15 +45,15 @@ def noise(model: HookedModel, block: TokenBlock, *, sd: float, seed: int) -> Rep
 
     def values(rows: Int[Tensor, " row"], length: int) -> Values:
         taken = take(block, rows, model)
-        found = model.capture(taken.ids, taken.mask, ("z", "mlp_out"))
+        found = run_clean(model, taken)
 
         def noisy(clean: Float[Tensor, "row pos *of"], layer: int, kind: int) -> Float[Tensor, "row pos *of"]:
             drawn = draw(rows, layer, kind, tuple(clean.shape[2:]))[:, :length]
             return (clean.float() + drawn.to(clean.device)).to(clean.dtype)
 
         return Values(
-            z=lambda layer: noisy(found["z"][layer], layer, 0),
-            mlp=lambda layer: noisy(found["mlp_out"][layer], layer, 1),
+            z=lambda layer: noisy(found.z[layer], layer, 0),
+            mlp=lambda layer: noisy(found.mlp[layer], layer, 1),
         )
 
     return values

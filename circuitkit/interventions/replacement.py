@@ -12,9 +12,9 @@ from torch import Tensor
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.interventions.ablation import Ablation
+from circuitkit.interventions.clean_run import run_clean
 from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
 from circuitkit.interventions.rows import shards, take
-from circuitkit.models.capture import Point
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch
 from circuitkit.tasks.token_block import TokenBlock
@@ -138,8 +138,8 @@ def taken_from(model: HookedModel, block: TokenBlock, *, into: TokenBlock, posit
 
     def values(rows: Int[Tensor, " row"], length: int) -> Values:
         taken = take(block, rows, model)
-        found = model.capture(taken.ids, taken.mask, ("z", "mlp_out"))
-        z, mlp = found["z"], found["mlp_out"]
+        found = run_clean(model, taken)
+        z, mlp = found.z, found.mlp
         if not positional:
             z, mlp = ({layer: _pooled(x, taken.mask) for layer, x in point.items()} for point in (z, mlp))
         start = first_difference(block.ids[rows], into.ids[rows]) if positional else 0
@@ -169,20 +169,21 @@ def _means(
     starts = _shared_starts(batch)
     n_groups, width = int(group.max()) + 1, block.ids.shape[1] if batch.positional else 1
     layers, info = range(model.info.n_layers), model.info
-    shape: dict[Point, tuple[int, ...]] = {
+    shape: dict[str, tuple[int, ...]] = {
         "z": (n_groups, width, info.n_heads, info.d_head),
-        "mlp_out": (n_groups, width, info.d_model),
+        "mlp": (n_groups, width, info.d_model),
     }
     sums = {p: {n: torch.zeros(s, device=model.device) for n in layers} for p, s in shape.items()}
     counts = torch.zeros(n_groups, width, device=model.device)
     done, total = 0, len(batch.pairs)
     for rows in shards(batch, rows_at_a_time):
         taken = take(block, rows, model)
-        found, where = model.capture(taken.ids, taken.mask, ("z", "mlp_out")), group[rows].to(model.device)
+        found, where = run_clean(model, taken), group[rows].to(model.device)
         counted = taken.mask.float() if batch.positional else taken.mask.float().sum(1, keepdim=True)
         counts[:, : counted.shape[1]].index_add_(0, where, counted)
-        for point in shape:
-            for layer, value in found[point].items():
+        for point, activations in (("z", found.z), ("mlp", found.mlp)):
+            for layer, written in activations.items():
+                value = written.to(model.device)
                 kept = value.float() * taken.mask[(..., *[None] * (value.ndim - 2))]
                 kept = kept if batch.positional else reduce(kept, "row pos ... -> row 1 ...", "sum")
                 sums[point][layer][:, : kept.shape[1]].index_add_(0, where, kept)
@@ -196,7 +197,7 @@ def _means(
         where = group[rows].to(model.device)
         return Values(
             z=lambda layer: sums["z"][layer][where, :length].to(model.dtype),
-            mlp=lambda layer: sums["mlp_out"][layer][where, :length].to(model.dtype),
+            mlp=lambda layer: sums["mlp"][layer][where, :length].to(model.dtype),
             start=int(starts[group[rows]].min()),
         )
 

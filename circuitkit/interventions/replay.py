@@ -14,12 +14,12 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuitkit.interventions.clean_run import run_clean
 from circuitkit.interventions.edit import edit_heads, edit_mlp
 from circuitkit.interventions.head_source import HeadSource
 from circuitkit.interventions.intervention import Intervention, Where
 from circuitkit.interventions.replacement import Values
 from circuitkit.interventions.rows import Rows
-from circuitkit.interventions.suffix_attention import SuffixAttention
 from circuitkit.interventions.window import AtAnswer, Suffix, Window, tile
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.offload import device_of
@@ -58,26 +58,10 @@ class Replay:
     def __init__(self, model: HookedModel, rows: Rows) -> None:
         self.model, self.rows = model, rows
         self.blocks = model.family.blocks(model.raw)
-        self.hidden: dict[int, Float[Tensor, "row pos d_model"]] = {}
-        self.z: dict[int, Float[Tensor, "row pos head d_head"]] = {}
-        self.mlp: dict[int, Float[Tensor, "row pos d_model"]] = {}
-        self._attention = SuffixAttention(model, rows, self.hidden)
-        self.last: Float[Tensor, "row d_model"] = self._answer.of(self._run_clean())[:, 0]
+        clean = run_clean(model, rows)
+        self.hidden, self.z, self.mlp, self._attention = clean.hidden, clean.z, clean.mlp, clean.attention
+        self.last: Float[Tensor, "row d_model"] = self._answer.of(clean.resid)[:, 0]
         self._head_source: tuple[tuple[int, int], HeadSource] | None = None
-
-    def _run_clean(self) -> Float[Tensor, "row pos d_model"]:
-        """Keep what replays start from; returns the residual stream behind the last block."""
-        family = self.model.family
-        resid = family.embed(self.model.raw, self.rows.ids)
-        for layer, block in enumerate(self.blocks):
-            resid = self.hidden[layer] = resid.to(device_of(block))
-            read = family.attention_norm(block, resid)
-            z = self.z[layer] = self._attention.everywhere(layer, read, Suffix(start=0))
-            mid = family.mid(block, resid, family.out_proj(block)(rearrange(z, "r p h d -> r p (h d)")))
-            mlp_out = family.mlp_out(block, mid)
-            self.mlp[layer] = mlp_out.clone()
-            resid = family.close(block, mid, mlp_out)
-        return resid
 
     @property
     def _answer(self) -> AtAnswer:
