@@ -20,6 +20,7 @@ from circuitkit.core.run_directory import ShardStore
 from circuitkit.discovery.influence import Influence, influence
 from circuitkit.interventions import attribution
 from circuitkit.models.embedded import embedded_path
+from circuitkit.models.families.gpt2 import GPT2Family
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.loading import load_model
 from circuitkit.tasks.batch import PromptBatch
@@ -207,19 +208,19 @@ def test_a_screened_sweep_takes_up_what_was_finished(tmp_path, monkeypatch):
 
 def test_short_memory_takes_fewer_prompts_at_a_time(monkeypatch):
     whole = influence(toy("toy-gpt2"), batches(PAIRS[0], "ioi", 64)[0], method="screen", bootstrap=0)
-    capture, refused = HookedModel.capture, []
+    embed, refused = GPT2Family.embed, []
 
-    def tight(self: HookedModel, ids: torch.Tensor, *rest: object, **more: object):
+    def tight(self: GPT2Family, raw: torch.nn.Module, ids: torch.Tensor):
         if len(ids) > 8:
             refused.append(len(ids))
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return capture(self, ids, *rest, **more)
+        return embed(self, raw, ids)
 
-    monkeypatch.setattr(HookedModel, "capture", tight)
+    monkeypatch.setattr(GPT2Family, "embed", tight)
     found = influence(toy("toy-gpt2"), batches(PAIRS[0], "ioi", 64)[0], method="screen", bootstrap=0)
     assert refused[:3] == [64, 32, 16]
     torch.testing.assert_close(found.ablated, whole.ablated, rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr(HookedModel, "capture", lambda *_a, **_k: (_ for _ in ()).throw(torch.OutOfMemoryError("x")))
+    monkeypatch.setattr(GPT2Family, "embed", lambda *_a, **_k: (_ for _ in ()).throw(torch.OutOfMemoryError("x")))
     with pytest.raises(OptionError, match="Out of memory on cpu with the activations of"):
         influence(toy("toy-gpt2"), batches(PAIRS[0], "ioi", 64)[0], method="screen", bootstrap=0)
 
@@ -228,6 +229,6 @@ def test_short_memory_takes_fewer_prompts_at_a_time(monkeypatch):
     ("option", "choices"), [("method", "exact, screen"), ("normalize", "max, l1, l2"), ("sign", "clamp, abs")]
 )
 def test_unknown_options_are_refused_before_any_work(option, choices, monkeypatch):
-    monkeypatch.setattr(HookedModel, "capture", lambda *_a, **_k: pytest.fail("ran"))
+    monkeypatch.setattr(GPT2Family, "embed", lambda *_a, **_k: pytest.fail("ran"))
     with pytest.raises(OptionError, match=f"choose one of {choices}"):
         influence(toy("toy-gpt2"), load_task("numerals"), **{option: "guess"})
