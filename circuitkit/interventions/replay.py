@@ -1,9 +1,9 @@
 """Exact suffix replay: an intervention re-runs only what lies behind it.
 
-One clean run keeps every block's input, the head values and the MLP outputs. Runs with
-interventions in the same block are stacked along the rows. In that block nothing but the change itself is new;
-the blocks behind it run only from the first changed position on, where the model is causal, with the clean keys
-and values before it; the last block has queries, MLP, final norm and unembedding at the answer position only.
+One clean run keeps every block's input, the head values and the MLP outputs. Runs with interventions in the same
+block are stacked along the rows. In that block nothing but the change itself is new; the blocks behind it run only
+from the first changed position on, where the model is causal, with the clean keys and values before it; the last
+block has queries, MLP, final norm and unembedding at the answer position only.
 """
 
 from collections.abc import Sequence
