@@ -1,5 +1,6 @@
 """Run any list of interventions on a batch of prompts: shard by shard, exactly, within the memory there is."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -131,10 +132,8 @@ def run_interventions(
 
 def _prompts(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[str, Tensor]:
     """Run some prompts; they are split where they are too many at a time or memory is short."""
-    length, parts = int(job.block.mask[rows].sum(1).max()), None
-    if len(rows) > job.budget.rows(length):
-        parts = rows.split(job.budget.rows(length))
-    else:
+    parts = _too_many(job, rows)
+    if parts is None:
         try:
             return _together(job, rows, source)
         except RuntimeError as error:
@@ -146,6 +145,17 @@ def _prompts(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[
     parts = parts or rows.split((len(rows) + 1) // 2)
     done = [_prompts(job, part, source) for part in parts]
     return {name: torch.cat([part[name] for part in done], dim=-1) for name in ("clean", "ablated")}
+
+
+def _too_many(job: _Job, rows: Int[Tensor, " row"]) -> Sequence[Int[Tensor, " _"]] | None:
+    """Pieces of a shard that cannot run at once, or that would only pad each other while they take turns anyway."""
+    lengths = job.block.mask[rows].sum(1)
+    fit = job.budget.rows(int(lengths.max()))
+    if len(rows) > fit:
+        return rows.split(fit)
+    alike = lengths.unique_consecutive(return_counts=True)[1].tolist()
+    in_one_block = max(Counter(i.first_layer for i in job.interventions).values(), default=0)
+    return rows.split(alike) if len(alike) > 1 and in_one_block * len(rows) > fit else None
 
 
 def _together(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[str, Tensor]:

@@ -181,7 +181,7 @@ def test_noise_differs_by_seed_prompt_block_and_kind(tiny_model):
         pairs = [(getattr(values, kind)(n), getattr(zero, kind)(n)) for kind in ("z", "mlp") for n in (0, 1)]
         return [(new - old).flatten(2)[row, :4, :width].flatten() for new, old in pairs for row in (0, 1)]
 
-    drawn = torch.stack([values for seed in (0, 1, 2**40) for values in added(seed)])
+    drawn = torch.stack([values for seed in (0, 1, 2**31) for values in added(seed)])
     assert drawn.corrcoef().sub(torch.eye(len(drawn))).abs().max() < 0.6
 
 
