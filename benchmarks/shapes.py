@@ -107,22 +107,24 @@ def random_prompts(vocab_size: int, *, n_prompts: int, length: int, inside: bool
     )
 
 
-def first_prompts(batch: PromptBatch, n: int) -> PromptBatch:
-    """The first prompts of a batch."""
+def alike_prompts(batch: PromptBatch, n: int) -> PromptBatch:
+    """The first prompts of the most frequent length, so that none is padded."""
+    lengths = batch.clean.mask.sum(1)
+    rows = (lengths == lengths.mode().values).nonzero()[:n, 0]
 
     def cut(block: TokenBlock) -> TokenBlock:
         return TokenBlock(
-            ids=block.ids[:n], mask=block.mask[:n], answer_pos=block.answer_pos[:n], words=block.words[:n]
+            ids=block.ids[rows], mask=block.mask[rows], answer_pos=block.answer_pos[rows], words=block.words[rows]
         )
 
     return replace(
         batch,
-        pairs=batch.pairs[:n],
-        prompt_index=batch.prompt_index[:n],
+        pairs=tuple(batch.pairs[i] for i in rows),
+        prompt_index=tuple(batch.prompt_index[i] for i in rows),
         clean=cut(batch.clean),
         corrupted=None if batch.corrupted is None else cut(batch.corrupted),
-        correct_ids=batch.correct_ids[:n],
-        incorrect_ids=batch.incorrect_ids[:n],
-        group=batch.group[:n],
+        correct_ids=batch.correct_ids[rows],
+        incorrect_ids=batch.incorrect_ids[rows],
+        group=batch.group[rows],
         label_positions={},
     )

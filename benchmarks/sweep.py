@@ -32,7 +32,7 @@ from loops import bridge_loop, raw_loop
 from machine import PeakMemory, flops, gemm_peak, profile, seconds
 from rich.console import Console
 from rich.table import Table
-from shapes import SHAPES, first_prompts, model_and_prompts
+from shapes import SHAPES, alike_prompts, model_and_prompts
 from torch import Tensor
 
 from circuitkit.core.component import Component
@@ -73,7 +73,7 @@ class Row:
 def measure(name: str, args: argparse.Namespace) -> Row:
     """Time all ways, round by round."""
     model, batch = model_and_prompts(name, n_prompts=args.n_prompts, length=args.length, task=args.task)
-    few, some = first_prompts(batch, 8), model.components[:: max(1, round(1 / args.loop_share))]
+    few, some = alike_prompts(batch, 8), model.components[:: max(1, round(1 / args.loop_share))]
     loops = {"raw": raw_loop} if args.no_bridge else {"bridge": bridge_loop, "raw": raw_loop}
     ways: dict[str, Callable[[PromptBatch], Tensor]] = {
         "ours": lambda prompts: sweep(model, prompts, ablation=args.ablation).ablated
@@ -106,7 +106,7 @@ def measure(name: str, args: argparse.Namespace) -> Row:
         screen=_screened(model, batch, times, args.ablation) if args.screen else None,
         arithmetic=arithmetic(model, few, forward),
         forwards=done / forward,
-        share_of_peak=done * len(batch.pairs) / len(few.pairs) / took / peak,
+        share_of_peak=done * int(batch.clean.mask.sum()) / int(few.clean.mask.sum()) / took / peak,
         gemm_peak=peak,
         memory=memory,
         difference=max(
