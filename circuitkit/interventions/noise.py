@@ -54,6 +54,7 @@ def noise(model: HookedModel, block: TokenBlock, *, sd: float, seed: int) -> Rep
         return Values(
             z=lambda layer: noisy(found.z[layer], layer, 0),
             mlp=lambda layer: noisy(found.mlp[layer], layer, 1),
+            embed=noisy(found.hidden[0], 0, 2),
         )
 
     return values

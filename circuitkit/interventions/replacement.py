@@ -27,12 +27,14 @@ class Values:
     Attributes:
         z: Head values before the output projection.
         mlp: MLP outputs, output bias included.
+        embed: What the first block reads.
         start: In a causal model, the first position at which they can differ from the activations that they
             replace: before it, all prompts that they come from have the tokens of the prompts that they go into.
     """
 
     z: Callable[[int], Float[Tensor, "#row #pos head d_head"]]
     mlp: Callable[[int], Float[Tensor, "#row #pos d_model"]]
+    embed: Float[Tensor, "#row #pos d_model"]
     start: int = 0
 
 
@@ -123,7 +125,7 @@ def fitting_replacement(
 def _zeros(model: HookedModel) -> Values:
     z = torch.zeros(1, 1, model.info.n_heads, model.info.d_head, device=model.device, dtype=model.dtype)
     mlp = torch.zeros(1, 1, model.info.d_model, device=model.device, dtype=model.dtype)
-    return Values(z=lambda layer: z, mlp=lambda layer: mlp)
+    return Values(z=lambda layer: z, mlp=lambda layer: mlp, embed=mlp)
 
 
 def taken_from(model: HookedModel, block: TokenBlock, *, into: TokenBlock, positional: bool = True) -> Replacement:
@@ -139,11 +141,12 @@ def taken_from(model: HookedModel, block: TokenBlock, *, into: TokenBlock, posit
     def values(rows: Int[Tensor, " row"], length: int) -> Values:
         taken = take(block, rows, model)
         found = run_clean(model, taken)
-        z, mlp = found.z, found.mlp
+        z, mlp, embed = found.z, found.mlp, found.hidden[0]
         if not positional:
             z, mlp = ({layer: _pooled(x, taken.mask) for layer, x in point.items()} for point in (z, mlp))
+            embed = _pooled(embed, taken.mask)
         start = first_difference(block.ids[rows], into.ids[rows]) if positional else 0
-        return Values(z=lambda layer: z[layer], mlp=lambda layer: mlp[layer], start=start)
+        return Values(z=lambda layer: z[layer], mlp=lambda layer: mlp[layer], embed=embed, start=start)
 
     return values
 
@@ -172,8 +175,12 @@ def _means(
     shape: dict[str, tuple[int, ...]] = {
         "z": (n_groups, width, info.n_heads, info.d_head),
         "mlp": (n_groups, width, info.d_model),
+        "embed": (n_groups, width, info.d_model),
     }
-    sums = {p: {n: torch.zeros(s, device=model.device) for n in layers} for p, s in shape.items()}
+    sums = {
+        p: {n: torch.zeros(s, device=model.device) for n in (range(1) if p == "embed" else layers)}
+        for p, s in shape.items()
+    }
     counts = torch.zeros(n_groups, width, device=model.device)
     done, total = 0, len(batch.pairs)
     for rows in shards(batch, rows_at_a_time):
@@ -181,7 +188,7 @@ def _means(
         found, where = run_clean(model, taken), group[rows].to(model.device)
         counted = taken.mask.float() if batch.positional else taken.mask.float().sum(1, keepdim=True)
         counts[:, : counted.shape[1]].index_add_(0, where, counted)
-        for point, activations in (("z", found.z), ("mlp", found.mlp)):
+        for point, activations in (("z", found.z), ("mlp", found.mlp), ("embed", {0: found.hidden[0]})):
             for layer, written in activations.items():
                 value = written.to(model.device)
                 kept = value.float() * taken.mask[(..., *[None] * (value.ndim - 2))]
@@ -198,6 +205,7 @@ def _means(
         return Values(
             z=lambda layer: sums["z"][layer][where, :length].to(model.dtype),
             mlp=lambda layer: sums["mlp"][layer][where, :length].to(model.dtype),
+            embed=sums["embed"][0][where, :length].to(model.dtype),
             start=int(starts[group[rows]].min()),
         )
 

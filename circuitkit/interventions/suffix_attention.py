@@ -50,8 +50,8 @@ class SuffixAttention:
             may = (at <= self.rows.answer_pos[:, None])[:, None, None]
         positions = self.rows.answer_pos.repeat(len(read) // len(mask))
         queries = family.queries(block, AtAnswer(positions=positions - window.start).of(read))
-        maps = family.keys_values_affine(block) if self.model.dtype == torch.float32 else None
-        if maps is None:
+        maps = family.projections(block)
+        if self.rotary is not None or self.model.dtype != torch.float32:  # rotated keys are no map of what is read
             asked = AtAnswer(positions=positions)
             return self._attend(layer, queries, read, asked=asked, window=window, may=may)
         if window.start:
@@ -60,8 +60,8 @@ class SuffixAttention:
         return attend_once(
             queries,
             read,
-            keys=maps[0],
-            values=maps[1],
+            keys=maps.k,
+            values=maps.v,
             d_head=self.model.info.d_head,
             scaling=family.scaling(block),
             mask=self._tiled(may, read),

@@ -20,7 +20,8 @@ def activate(activation: nn.Module, x: Tensor) -> Tensor:
     """Apply an activation function; `x` may be overwritten.
 
     The fused functions differ from their Python forms by rounding: GPT-2's `NewGELUActivation` takes eight
-    passes over memory in Python and one here. A class that is not listed runs as it is.
+    passes over memory in Python and one here. A class that is not listed runs as it is, and so do all where a
+    gradient is asked for, which needs their input.
 
     Args:
         activation: The module that the model uses.
@@ -28,4 +29,4 @@ def activate(activation: nn.Module, x: Tensor) -> Tensor:
     """
     kind = type(activation)
     fused = _IN_PLACE.get(f"{kind.__module__}.{kind.__qualname__}")
-    return activation(x) if fused is None else fused(x)
+    return activation(x) if fused is None or x.requires_grad else fused(x)

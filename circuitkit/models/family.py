@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from circuitkit.models.affine import Affine
 from circuitkit.models.offload import weight_of
+from circuitkit.models.projections import Projections
 from circuitkit.models.rotary import Rotary
 
 if TYPE_CHECKING:
@@ -93,9 +94,9 @@ class Family(ABC):
     ) -> tuple[Float[Tensor, "row pos kv_width"], Float[Tensor, "row pos kv_width"]]:
         """Keys and values of all key-value heads side by side, keys before any rotation."""
 
-    def keys_values_affine(self, block: nn.Module) -> tuple[Affine, Affine] | None:
-        """The maps to keys and to values; None in families that rotate keys, for which they do not say all."""
-        return None
+    @abstractmethod
+    def projections(self, block: nn.Module) -> Projections:
+        """The maps to queries, keys and values, without any rotation."""
 
     def rotary(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Rotary | None:
         """How queries and keys are rotated at the positions of `ids`; None in families without rotation."""

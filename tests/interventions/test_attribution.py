@@ -92,6 +92,7 @@ def nearby(model: HookedModel, batch: PromptBatch, share: float):
         return Values(
             z=lambda n: own["z"][n] + share * (far.z(n) - own["z"][n]),
             mlp=lambda n: own["mlp_out"][n] + share * (far.mlp(n) - own["mlp_out"][n]),
+            embed=far.embed,
         )
 
     return values
@@ -217,7 +218,8 @@ def test_values_are_prepared_once_and_only_when_needed():
 
     def prepare():
         made.append(1)
-        return lambda rows, length: Values(z=lambda n: torch.zeros(1, 1, 1, 1), mlp=lambda n: torch.zeros(1, 1, 1))
+        nothing = torch.zeros(1, 1, 1)
+        return lambda rows, length: Values(z=lambda n: nothing[None], mlp=lambda n: nothing, embed=nothing)
 
     source = when_needed(prepare)
     assert made == []

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from circuitkit.models.activation import activate
 from circuitkit.models.affine import Affine, affine_of
 from circuitkit.models.family import Family
+from circuitkit.models.projections import Projections
 
 if TYPE_CHECKING:
     import transformers
@@ -44,10 +45,12 @@ class BertFamily(Family):
         """`key` and `value`."""
         return block.get_submodule("attention.self.key")(read), block.get_submodule("attention.self.value")(read)
 
-    def keys_values_affine(self, block: nn.Module) -> tuple[Affine, Affine]:
-        """`key` and `value`."""
-        return affine_of(block.get_submodule("attention.self.key")), affine_of(
-            block.get_submodule("attention.self.value")
+    def projections(self, block: nn.Module) -> Projections:
+        """`query`, `key` and `value`."""
+        return Projections(
+            q=affine_of(block.get_submodule("attention.self.query")),
+            k=affine_of(block.get_submodule("attention.self.key")),
+            v=affine_of(block.get_submodule("attention.self.value")),
         )
 
     def mid(

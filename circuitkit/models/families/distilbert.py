@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from circuitkit.models.activation import activate
 from circuitkit.models.affine import Affine, affine_of
 from circuitkit.models.family import Family
+from circuitkit.models.projections import Projections
 
 if TYPE_CHECKING:
     import transformers
@@ -40,9 +41,13 @@ class DistilBertFamily(Family):
         """`k_lin` and `v_lin`."""
         return block.get_submodule("attention.k_lin")(read), block.get_submodule("attention.v_lin")(read)
 
-    def keys_values_affine(self, block: nn.Module) -> tuple[Affine, Affine]:
-        """`k_lin` and `v_lin`."""
-        return affine_of(block.get_submodule("attention.k_lin")), affine_of(block.get_submodule("attention.v_lin"))
+    def projections(self, block: nn.Module) -> Projections:
+        """`q_lin`, `k_lin` and `v_lin`."""
+        return Projections(
+            q=affine_of(block.get_submodule("attention.q_lin")),
+            k=affine_of(block.get_submodule("attention.k_lin")),
+            v=affine_of(block.get_submodule("attention.v_lin")),
+        )
 
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]

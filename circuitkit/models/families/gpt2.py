@@ -11,6 +11,7 @@ from circuitkit.models.activation import activate
 from circuitkit.models.affine import Affine, affine_of
 from circuitkit.models.family import Family
 from circuitkit.models.offload import weight_of
+from circuitkit.models.projections import Projections
 
 if TYPE_CHECKING:
     import transformers
@@ -50,10 +51,11 @@ class GPT2Family(Family):
         keys, values = joint.chunk(2, dim=-1)
         return keys, values
 
-    def keys_values_affine(self, block: nn.Module) -> tuple[Affine, Affine]:
-        """Two thirds of the joint projection."""
+    def projections(self, block: nn.Module) -> Projections:
+        """The thirds of the joint projection."""
         joint = affine_of(block.get_submodule("attn.c_attn"), transposed=True)
-        return joint.columns(joint.width // 3, 2 * joint.width // 3), joint.columns(2 * joint.width // 3, joint.width)
+        q, k, v = (joint.columns(i * joint.width // 3, (i + 1) * joint.width // 3) for i in range(3))
+        return Projections(q=q, k=k, v=v)
 
     def mid(
         self, block: nn.Module, x: Float[Tensor, "row pos d_model"], attn_out: Float[Tensor, "row pos d_model"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from circuitkit.models.activation import activate
 from circuitkit.models.affine import Affine, affine_of
 from circuitkit.models.family import Family, Sizes
+from circuitkit.models.projections import Projections
 from circuitkit.models.rms_norm import rms_norm
 from circuitkit.models.rotary import Rotary
 
@@ -48,6 +49,14 @@ class LlamaFamily(Family):
     ) -> tuple[Float[Tensor, "row pos kv_width"], Float[Tensor, "row pos kv_width"]]:
         """`k_proj` and `v_proj`; several query heads share one of each."""
         return block.get_submodule("self_attn.k_proj")(read), block.get_submodule("self_attn.v_proj")(read)
+
+    def projections(self, block: nn.Module) -> Projections:
+        """`q_proj`, `k_proj` and `v_proj`."""
+        return Projections(
+            q=affine_of(block.get_submodule("self_attn.q_proj")),
+            k=affine_of(block.get_submodule("self_attn.k_proj")),
+            v=affine_of(block.get_submodule("self_attn.v_proj")),
+        )
 
     def rotary(self, raw: nn.Module, ids: Int[Tensor, "row pos"]) -> Rotary:
         """RoPE, with whatever scaling the configuration asks for; the same positions in every row."""
