@@ -14,6 +14,7 @@ from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.edge_forward import EdgeForward
+from circuitkit.interventions.edge_replay import EdgeReplay
 from circuitkit.interventions.engine import PROMPTS_PER_SHARD
 from circuitkit.interventions.metric import Metric, MetricName, parse_metric
 from circuitkit.interventions.replacement import Replacement, fitting_replacement
@@ -32,7 +33,7 @@ class _Shard:
     answers: Int[Tensor, "row 2"]
     tokens: Int[Tensor, "row token"] | None
     length: int
-    forward: EdgeForward
+    forward: EdgeForward | EdgeReplay
     clean: Float[Tensor, "row logit"]
 
 
@@ -47,6 +48,7 @@ class CircuitRunner:
         source: What the edges carry that are not kept: an ablation, or its values.
         metrics: What is measured; see `METRICS`.
         batch_size: Rows (circuit x prompt) run at a time. Numbers differ by rounding only.
+        plain: Compute everything in every run, by `EdgeForward`, as a check; it is slow.
         progress: Called while the replacement values are prepared.
 
     Raises:
@@ -62,9 +64,10 @@ class CircuitRunner:
         source: Ablation | str | Replacement = Ablation.CORRUPTED_MEAN,
         metrics: Sequence[MetricName | str] = ("logit_diff",),
         batch_size: BatchSize = "auto",
+        plain: bool = False,
         progress: Progress = silent,
     ) -> None:
-        self.model, self.batch = model, batch
+        self.model, self.batch, self._plain = model, batch, plain
         self.metrics = tuple(parse_metric(metric) for metric in metrics)
         self.space = EdgeSpace(model.info.n_layers, model.info.n_heads)
         self._budget = RowBudget(model, batch_size)
@@ -84,7 +87,8 @@ class CircuitRunner:
 
     def _shard(self, rows: Int[Tensor, " row"]) -> _Shard:
         taken = take(self.batch.clean, rows, self.model)
-        forward = EdgeForward(self.model, taken, self._values(rows, taken.ids.shape[1]))
+        kind = EdgeForward if self._plain else EdgeReplay
+        forward = kind(self.model, taken, self._values(rows, taken.ids.shape[1]))
         answers = torch.stack([self.batch.correct_ids[rows], self.batch.incorrect_ids[rows]], 1)
         tokens = None if self._whole_vocabulary else answers.to(self.model.device)
         clean = forward.run(self.space.possible[None], tokens)[0]
