@@ -1,0 +1,34 @@
+"""How much of the model's logit difference a circuit must keep."""
+
+from circuitkit.core.errors import OptionError
+from circuitkit.discovery.baseline import measure_baseline
+from circuitkit.interventions.circuit_runner import CircuitRunner
+
+
+def least_logit_diff(runner: CircuitRunner, threshold: float, *, option: str) -> float:
+    """The mean logit difference that a circuit must keep: the model's, less a share of it.
+
+    Args:
+        runner: The model and the prompts; it must measure `logit_diff`.
+        threshold: Share of the model's logit difference that may be lost.
+        option: What the user calls the threshold.
+
+    Returns:
+        The floor, in logits.
+
+    Raises:
+        OptionError: The threshold is not between 0 and 1, or the model does not clearly do the task, so that a
+            share of its logit difference means nothing.
+    """
+    if not 0 < threshold < 1:
+        raise OptionError(f"{option} {threshold:g} is not a share of the logit difference; give one between 0 and 1.")
+    if "logit_diff" not in runner.clean:
+        raise OptionError(f"A circuit must keep logit difference; measured was {', '.join(runner.clean)}.")
+    found = measure_baseline(runner.clean["logit_diff"], None)
+    if not found.clear:
+        why = "one prompt has no standard error" if found.n_prompts == 1 else "that is not clearly above 0"
+        raise OptionError(
+            f"Circuits keep a share of the mean logit difference; that of {runner.model.info.name!r} on "
+            f"{runner.batch.task.name} is {found.mean:.2f}, and {why}. Give a task that it does, or more --n-prompts."
+        )
+    return (1 - threshold) * found.mean
