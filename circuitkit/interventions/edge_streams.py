@@ -82,6 +82,8 @@ class EdgeStreams:
         return 0, embed if change is None else embed + change
 
     def _extend(self, state: Tensor, rows: Rows, start: int, end: int, *, at_answer: bool) -> Tensor:
+        if start < end and self.writes.family.pre_norm:
+            return self._sum(state, rows, start, end, at_answer=at_answer)
         for step in range(start, end):
             layer, mlp = step // 2, bool(step % 2)
             block = self.writes.blocks[layer]
@@ -90,12 +92,18 @@ class EdgeStreams:
             replaced = self.writes.replaced(layer, mlp=mlp)[None]
             replaced = self.writes.at_answer(replaced) if at_answer else replaced
             change = self._added(rows[:, first:last], first, at_answer=at_answer)
-            added = replaced if change is None else replaced + change
-            if self.writes.family.pre_norm:
-                state = state + added
-            else:
-                state = self._normed(layer, state, added.clone() if change is None else added, mlp=mlp)
+            added = replaced.clone() if change is None else replaced + change
+            state = self._normed(layer, state, added, mlp=mlp)
         return state
+
+    def _sum(self, state: Tensor, rows: Rows, start: int, end: int, *, at_answer: bool) -> Tensor:
+        """Pre-LN: however many steps are between them, the stream is a sum."""
+        replaced = self.writes.replaced_between(start, end)[None]
+        replaced = self.writes.at_answer(replaced) if at_answer else replaced
+        first, last = self._n_upstream(start), self._n_upstream(end)
+        change = self._added(rows[:, first:last], first, at_answer=at_answer)
+        added = replaced if change is None else replaced.to(change.device) + change
+        return state.to(added.device) + added
 
     def _normed(self, layer: int, state: Tensor, added: Tensor, *, mlp: bool) -> Tensor:
         """Post-LN: an addition and a LayerNorm; what is added may be overwritten."""

@@ -32,6 +32,7 @@ class EdgeWrites:
         self.hidden, self.z, self.mlp, self.last = clean.hidden, clean.z, clean.mlp, clean.resid
         self._replaced_z: dict[int, Tensor] = {}
         self._replaced: dict[tuple[int, bool], Tensor] = {}
+        self._replaced_until: list[Tensor] = [torch.zeros(1, 1, 1)]
         self._mid: dict[int, Tensor] = {}
         self._changes: dict[int, Tensor] = {}
 
@@ -83,6 +84,16 @@ class EdgeWrites:
                 z = rearrange(self.replaced_z(layer), "r p h d -> r p (h d)")
                 self._replaced[key] = projection(z.to(weight_of(projection).device))
         return self._replaced[key]
+
+    def replaced_between(self, start: int, end: int) -> Float[Tensor, "#row #pos d_model"]:
+        """The sum of what `replaced` gives from one step to another; see `EdgeStreams` for how steps count."""
+        while len(self._replaced_until) <= end:
+            step = len(self._replaced_until) - 1
+            write = self.replaced(step // 2, mlp=bool(step % 2))
+            before = self._replaced_until[-1] if step else torch.zeros_like(write)
+            self._replaced_until.append(before.to(write.device) + write)
+        until = self._replaced_until[end]
+        return until - self._replaced_until[start].to(until.device) if start else until
 
     def replaced_z(self, layer: int) -> Float[Tensor, "#row #pos head d_head"]:
         """What stands in for the head values of a block."""
