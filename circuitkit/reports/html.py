@@ -9,14 +9,21 @@ from markupsafe import Markup
 from circuitkit.core.errors import ResultError
 from circuitkit.core.run_directory import Run, load_run
 from circuitkit.core.utf8 import printable
+from circuitkit.reports.circuit_pages import circuit_page, comparison_page, sweep_page
 from circuitkit.reports.embedding import packed_circuitsvis, packed_plotly, script_json
 from circuitkit.reports.pages import Context, alignment_page, influence_page, table_page
-from circuitkit.reports.records import ALIGNMENT, INFLUENCE, TABLE
+from circuitkit.reports.records import ALIGNMENT, CIRCUIT, COMPARISON, INFLUENCE, SWEEP, TABLE
 from circuitkit.reports.templating import environment, verbatim
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
+
+_CIRCUITS = {
+    CIRCUIT: ("circuit.html.j2", circuit_page),
+    SWEEP: ("circuit-sweep.html.j2", sweep_page),
+    COMPARISON: ("comparison.html.j2", comparison_page),
+}
 
 
 def report(run: str | Path, output: str | Path | None = None) -> Path:
@@ -25,7 +32,7 @@ def report(run: str | Path, output: str | Path | None = None) -> Path:
     The same run gives the same bytes. The file is written whole or not at all.
 
     Args:
-        run: A run directory of `align` (one task or several) or `influence`.
+        run: A run directory of `align` (one task or several), `influence`, `discover` or `compare`.
         output: The HTML file; `report.html` inside the run directory by default.
 
     Returns:
@@ -53,9 +60,11 @@ def render(run: Run) -> str:
         return _fill("table.html.j2", table_page(run.result))
     if schema == INFLUENCE:
         return _fill("influence.html.j2", influence_page(run.result))
-    raise ResultError(
-        f"Run {str(run.path)!r} holds {schema}, which has no report; wanted {ALIGNMENT}, {TABLE} or {INFLUENCE}."
-    )
+    if schema in _CIRCUITS:
+        template, page = _CIRCUITS[schema]
+        return _fill(template, page(run.result))
+    wanted = f"{ALIGNMENT}, {TABLE}, {INFLUENCE}, {CIRCUIT}, {SWEEP} or {COMPARISON}"
+    raise ResultError(f"Run {str(run.path)!r} holds {schema}, which has no report; wanted {wanted}.")
 
 
 def _fill(template: str, context: Context) -> str:
@@ -67,7 +76,7 @@ def _fill(template: str, context: Context) -> str:
             policy=Markup(CONTENT_SECURITY_POLICY),
             style=verbatim("report.css"),
             script=verbatim("report.js"),
-            plotly=Markup(packed_plotly()),
+            plotly=Markup(packed_plotly()) if context["figures"] else None,
             circuitsvis=Markup(packed_circuitsvis()) if context["attention"] else None,
             data=script_json({"figures": context["figures"], "attention": context["attention"]}),
         )

@@ -1,38 +1,17 @@
 """What notebooks show of a result: plain HTML without scripts, so that it survives export and distrust."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from circuitkit.core.component import Component
 from circuitkit.reports.alignment_record import AlignmentRecord
+from circuitkit.reports.cell_map import Cell, CellMap, shade
 from circuitkit.reports.numerals import fixed, interval
 from circuitkit.reports.records import Effect, InfluenceRecord, read_record
 from circuitkit.reports.templating import environment
 from circuitkit.reports.verdict import alignment_verdict, influence_verdict
 
 _SHOWN = 10
-_LIGHT, _DARK = (236, 240, 241), (12, 31, 87)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One square of a map of influence."""
-
-    column: float
-    row: int
-    fill: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellMap:
-    """A map of influence: layers down, heads across, MLPs in a column of their own."""
-
-    name: str
-    rows: int
-    columns: int
-    cells: tuple[Cell, ...]
 
 
 def alignment_html(result: Mapping[str, Any]) -> str:
@@ -114,18 +93,18 @@ def _cell_map(name: str, effects: Mapping[str, Effect]) -> CellMap:
         Cell(
             column=columns + 0.4 if part.head is None else float(part.head),
             row=part.layer,
-            fill=_shade(effect.influence / top),
+            fill=shade(effect.influence / top),
             title=f"{part}: drop {fixed(effect.drop)} logits, influence {fixed(effect.influence, 3)}",
         )
         for part, effect in parts.items()
     )
-    return CellMap(name=name, rows=1 + max(part.layer for part in parts), columns=columns, cells=cells)
-
-
-def _shade(share: float) -> str:
-    """A colour between light and dark blue; one hue, so that lightness alone carries the value."""
-    mixed = (round(a + (b - a) * share) for a, b in zip(_LIGHT, _DARK, strict=True))
-    return f"rgb({','.join(str(part) for part in mixed)})"
+    return CellMap(
+        name=name,
+        label=f"Influence of every component of {name}, layer by head",
+        rows=1 + max(part.layer for part in parts),
+        columns=columns,
+        cells=cells,
+    )
 
 
 def enable(shell: Any) -> None:  # noqa: ANN401 - an IPython shell, without importing IPython

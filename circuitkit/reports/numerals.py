@@ -23,8 +23,8 @@ def with_interval(value: float, bounds: Interval | None, digits: int = 2) -> str
 
 
 def count(value: int) -> str:
-    """An integer with thin spaces between thousands."""
-    return f"{value:,}".replace(",", "\u2009")
+    """An integer with thin spaces between thousands, at which no line breaks."""
+    return f"{value:,}".replace(",", "\u202f")
 
 
 def p_value(p: float) -> str:

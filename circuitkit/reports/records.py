@@ -9,10 +9,13 @@ from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError, ResultError
 
 Interval = tuple[float, float]
-ALIGNMENT, TABLE, INFLUENCE = (
+ALIGNMENT, TABLE, INFLUENCE, CIRCUIT, SWEEP, COMPARISON = (
     "circuitkit.alignment/1",
     "circuitkit.alignment-table/1",
     "circuitkit.influence/1",
+    "circuitkit.circuit/1",
+    "circuitkit.circuit-sweep/1",
+    "circuitkit.comparison/1",
 )
 
 

@@ -1,10 +1,10 @@
 import gzip
 import json
 import re
-from html.parser import HTMLParser
 
 import fake_run
 import pytest
+from html_page import Page
 
 from circuitkit.core.errors import ResultError
 from circuitkit.core.run_directory import save_run
@@ -12,34 +12,6 @@ from circuitkit.reports.html import CONTENT_SECURITY_POLICY, report
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- \u2028 & ]]> </title></style> {{ 7 * 7 }}"
 KINDS = ["alignment", "table", "influence"]
-
-
-class Page(HTMLParser):
-    """Elements, attributes and table rows of a page, as a browser would see them without scripts."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.rows, self.text, self._inside = [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._inside.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in {"td", "th"} and self.rows:
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        if tag in self._inside:
-            while self._inside.pop() != tag:
-                pass
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self._inside):
-            self.text.append(data)
-            if self.rows and self.rows[-1] and "tr" in self._inside:
-                self.rows[-1][-1] += data.strip()
 
 
 def make(kind, path):
@@ -194,7 +166,7 @@ def foreign(path):
 
 
 def other_kind(path):
-    return save_run(path, {"schema": "circuitkit.circuit/1"}, {}, {})
+    return save_run(path, {"schema": "circuitkit.roles/1"}, {}, {})
 
 
 def lost_patterns(path):
@@ -214,7 +186,7 @@ BAD = {
     "empty": (empty_folder, "holds no result.json"),
     "binary": (not_json, "cannot be read"),
     "foreign": (foreign, "not a circuitkit result"),
-    "other kind": (other_kind, "circuitkit.circuit/1"),
+    "other kind": (other_kind, "holds circuitkit.roles/1, which has no report"),
     "patterns": (lost_patterns, "example0.teacher_patterns"),
     "no score": (broken(lambda r: r["alignment"].pop("score")), "alignment.score"),
     "no pairs": (broken(lambda r: r.update(pairs=[])), "pairs"),

@@ -97,5 +97,5 @@ def test_numbers_are_written_as_printed_papers_write_them():
     assert [fixed(-0.004), fixed(-1.5, 1), fixed(2.0)] == ["0.00", "\u22121.5", "2.00"]
     assert interval((-0.1, 0.25)) == "\u22120.10 to 0.25"
     assert with_interval(0.5, None) == "0.50"
-    assert count(1234567) == "1\u2009234\u2009567"
+    assert count(1234567) == "1\u202f234\u202f567"
     assert p_value(0.0001) == "p\u00a0<\u00a00.001" and p_value(0.25) == "p\u00a0=\u00a00.25"

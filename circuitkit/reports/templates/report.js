@@ -101,7 +101,7 @@
   }
 
   const number = (cell) => {
-    const value = parseFloat(cell.textContent.replace("\u2212", "-").replace(/\u2009/g, ""));
+    const value = parseFloat(cell.textContent.replace("\u2212", "-").replace(/\u202f/g, ""));
     return Number.isNaN(value) ? -Infinity : value;
   };
 
@@ -164,11 +164,62 @@
     });
   }
 
+  // Pointing at a part of a circuit dims what it is not joined to and writes out its numbers.
+  function explorable(drawing) {
+    const readout = document.querySelector(`[data-readout="${drawing.id}"]`);
+    const invitation = readout.textContent;
+    const nodes = [...drawing.querySelectorAll("[data-node]")];
+    const edges = [...drawing.querySelectorAll("[data-from]")];
+    readout.hidden = false;
+    const show = (parts, text) => {
+      for (const part of [...nodes, ...edges]) part.classList.toggle("lit", parts.has(part));
+      drawing.classList.toggle("focused", parts.size > 0);
+      readout.textContent = text;
+    };
+    const clear = () => show(new Set(), invitation);
+    const title = (part) => part.querySelector("title").textContent;
+    const node = (part) => {
+      const joined = edges.filter((e) => [e.dataset.from, e.dataset.to].includes(part.dataset.node));
+      const names = new Set(joined.flatMap((e) => [e.dataset.from, e.dataset.to]));
+      const ends = nodes.filter((n) => names.has(n.dataset.node));
+      show(new Set([part, ...joined, ...ends]), title(part));
+    };
+    const edge = (part) => {
+      const ends = nodes.filter((n) => [part.dataset.from, part.dataset.to].includes(n.dataset.node));
+      show(new Set([part, ...ends]), title(part));
+    };
+    nodes.forEach((part, index) => {
+      part.setAttribute("tabindex", index === 0 ? "0" : "-1");
+      part.addEventListener("pointerenter", () => node(part));
+      part.addEventListener("pointerleave", clear);
+      part.addEventListener("focus", () => node(part));
+      part.addEventListener("blur", clear);
+      part.addEventListener("keydown", (event) => {
+        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        const next = step && nodes[index + step];
+        if (!next) return;
+        event.preventDefault();
+        part.setAttribute("tabindex", "-1");
+        next.setAttribute("tabindex", "0");
+        next.focus();
+      });
+    });
+    for (const part of edges) {
+      const hit = part.cloneNode(true);  // thin lines are hard to point at
+      hit.removeAttribute("opacity");
+      hit.setAttribute("class", "hit");
+      hit.addEventListener("pointerenter", () => edge(part));
+      hit.addEventListener("pointerleave", clear);
+      part.parentNode.append(hit);
+    }
+  }
+
+  document.querySelectorAll("svg.circuit").forEach(explorable);
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("[data-filter]").forEach(filterable);
   document.querySelectorAll("[data-copy]").forEach(copyable);
 
-  load("packed-plotly").then(() => {
+  if (data.figures.length) load("packed-plotly").then(() => {
     drawFigures();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawFigures);
     addEventListener("beforeprint", () => { document.documentElement.dataset.theme = "light"; drawFigures(); });

@@ -1,0 +1,61 @@
+"""The row of key figures of one circuit."""
+
+from circuitkit.reports.circuit_record import CircuitRecord, Measured
+from circuitkit.reports.key_figures import KeyFigure
+from circuitkit.reports.numerals import count, fixed, interval, share
+
+
+def circuit_keys(record: CircuitRecord) -> tuple[KeyFigure, ...]:
+    """The row of key figures; what was not measured is left out."""
+    judged, task = record.faithfulness, record.task
+    dropped = "none dropped" if task.n_dropped == 0 else f"{count(task.n_dropped)} dropped"
+    keys = [
+        _key("Faithfulness", judged.faithfulness, 3, "1 is the whole model"),
+        KeyFigure(
+            name="Components kept",
+            value=count(len(record.nodes)),
+            note=f"of {count(record.n_possible.nodes)}, {share(len(record.nodes) / record.n_possible.nodes)}",
+        ),
+        None if record.edges is None else _edges_key(len(record.edges), record.n_possible.edges),
+        _key("Logit difference, model", judged.model_logit_diff, 2, "whole"),
+        _key("Logit difference, circuit", judged.circuit_logit_diff, 2, "the rest ablated"),
+        _key("Logit difference, rest", judged.complement_logit_diff, 2, "the circuit ablated"),
+        _key("Logit difference, corrupted", judged.corrupted_logit_diff, 2, "nothing kept"),
+        _key("Completeness", judged.completeness, 3, "see definitions"),
+        _key("KL from the model", judged.kl, 3, "nats; 0 is the whole model"),
+        *_more_keys(record),
+        KeyFigure(name="Prompts", value=count(task.n_prompts), note=dropped),
+    ]
+    return tuple(key for key in keys if key is not None)
+
+
+def _edges_key(kept: int, possible: int | None) -> KeyFigure:
+    note = "" if possible is None else f"of {count(possible)}, {fixed(100 * kept / possible, 1)}%"
+    return KeyFigure(name="Edges kept", value=count(kept), note=note)
+
+
+def _more_keys(record: CircuitRecord) -> list[KeyFigure | None]:
+    judged, right = record.faithfulness, record.faithfulness.accuracy or {}
+    circuit, whole = right.get("circuit"), right.get("model")
+    curve, runs = judged.curve, record.evaluations
+    return [
+        None
+        if circuit is None
+        else KeyFigure(
+            name="Accuracy, circuit", value=share(circuit), note="" if whole is None else f"whole model {share(whole)}"
+        ),
+        None
+        if curve is None or curve.cpr is None
+        else KeyFigure(name="CPR", value=fixed(curve.cpr, 3), note="area of the curve"),
+        None
+        if curve is None or curve.cmd is None
+        else KeyFigure(name="CMD", value=fixed(curve.cmd, 3), note="its distance to 1"),
+        None if runs is None else KeyFigure(name="Circuits run", value=count(runs), note="to find this one"),
+    ]
+
+
+def _key(name: str, value: Measured | None, digits: int, note: str) -> KeyFigure | None:
+    if value is None:
+        return None
+    under = note if value.ci95 is None else f"95% interval {interval(value.ci95, digits)}; {note}"
+    return KeyFigure(name=name, value=fixed(value.mean, digits), note=under)

@@ -1,0 +1,196 @@
+"""Circuits made of random numbers, in the structure that `discover` and `compare` save."""
+
+from typing import Any
+
+import torch
+from fake_run import alignment_result, card
+
+from circuitkit.core.component import Component, all_components
+from circuitkit.core.edge import EdgeSpace
+
+
+def judgement(*, seed: int = 0, curve: bool = True) -> dict[str, Any]:
+    """Numbers of a circuit that keeps about nine tenths of the answer."""
+    kept = 0.86 + 0.01 * seed
+    return {
+        "model_logit_diff": 3.42,
+        "corrupted_logit_diff": -0.31,
+        "circuit_logit_diff": round(-0.31 + kept * 3.73, 4),
+        "complement_logit_diff": 0.12,
+        "faithfulness": kept,
+        "completeness": 0.115,
+        "kl": {"mean": 0.182, "ci95": [0.15, 0.21]},
+        "accuracy": {"model": 0.99, "circuit": 0.96, "complement": 0.41},
+        "ci95": {
+            "model_logit_diff": [3.31, 3.54],
+            "circuit_logit_diff": [2.7, 3.1],
+            "faithfulness": [kept - 0.05, kept + 0.05],
+        },
+        "sparsity": {"nodes": 0.19, "edges": 0.005},
+        "minimality": None,
+        "curve": {
+            "sizes": [1, 5, 10, 50, 100, 500, 1000, 5000],
+            "faithfulness": [0.02, 0.1, 0.24, 0.61, 0.8, 0.93, 0.97, 1.0],
+            "cpr": 0.91,
+            "cmd": 0.12,
+        }
+        if curve
+        else None,
+    }
+
+
+def _frame(n_layers: int, n_heads: int, *, method: str, name: str) -> dict[str, Any]:
+    base = alignment_result()
+    settings = {"method": method, "n_prompts": 384, "ablation": "corrupted-mean", "metric": "logit_diff", "seed": 0}
+    return {
+        "schema": "circuitkit.circuit/1",
+        "model": card(name, n_layers, n_heads),
+        "task": base["task"],
+        "settings": settings,
+        "device": "cpu",
+        "dtype": "float32",
+        "versions": base["versions"],
+        "command": f"circuitkit discover {name} --task ioi --method {method}",
+        "method": method,
+        "n_possible": {
+            "nodes": n_layers * (n_heads + 1),
+            "edges": EdgeSpace(n_layers, n_heads).n_edges,
+        },
+        "evaluations": 412,
+        "warnings": ["The smallest group of prompts has 9."],
+    }
+
+
+def _effects(names: list[str], draw: torch.Generator) -> dict[str, Any]:
+    sizes = (1.6 * torch.rand(len(names), 2, generator=draw) ** 3 - 0.06).tolist()
+    return {name: {"drop": round(a, 4), "loss": round(b, 4)} for name, (a, b) in zip(names, sizes, strict=True)}
+
+
+def node_circuit(
+    n_layers: int = 12, n_heads: int = 12, n_kept: int = 30, *, seed: int = 0, name: str = "gpt2"
+) -> dict[str, Any]:
+    """A circuit of components, as `prune` gives it."""
+    draw = torch.Generator().manual_seed(seed)
+    everything = all_components(n_layers, n_heads)
+    chosen = torch.randperm(len(everything), generator=draw)[:n_kept].tolist()
+    parts = sorted((everything[i] for i in chosen), key=lambda p: (p.layer, p.head is None, p.head or 0))
+    nodes = [str(part) for part in parts]
+    judged = judgement(seed=seed)
+    judged["minimality"] = {n: {"mean": 0.3 - 0.01 * i, "ci95": [0.2 - 0.01 * i, 0.4]} for i, n in enumerate(nodes)}
+    return {
+        **_frame(n_layers, n_heads, method="prune", name=name),
+        "kind": "nodes",
+        "nodes": nodes,
+        "node_effects": _effects(nodes, draw),
+        "edges": None,
+        "faithfulness": judged,
+    }
+
+
+def edge_circuit(
+    n_layers: int = 12,
+    n_heads: int = 12,
+    n_kept: int = 28,
+    n_edges: int = 150,
+    *,
+    seed: int = 0,
+    name: str = "gpt2",
+    method: str = "acdc",
+) -> dict[str, Any]:
+    """A circuit of edges between random components; nearby layers and MLPs are joined more often."""
+    draw = torch.Generator().manual_seed(seed)
+    space, everything = EdgeSpace(n_layers, n_heads), all_components(n_layers, n_heads)
+    liking = torch.tensor([2.0 if part.head is None else 1.0 for part in everything])
+    parts = [everything[i] for i in torch.multinomial(liking, n_kept, generator=draw).tolist()]
+    possible = space.edges(space.between(parts))
+    layers = [(_layer(e.sender.component, -1), _layer(e.receiver.component, n_layers)) for e in possible]
+    weights = torch.tensor([1 / (1 + end - start) for start, end in layers])
+    chosen = sorted(torch.multinomial(weights, min(n_edges, len(possible)), generator=draw).tolist())
+    effects = (0.9 * torch.rand(len(chosen), generator=draw) ** 4 - 0.04).tolist()
+    edges = [
+        {"sender": str(possible[i].sender), "receiver": str(possible[i].receiver), "effect": round(x, 4)}
+        for i, x in zip(chosen, effects, strict=True)
+    ]
+    senders, readers = {e["sender"] for e in edges}, {e["receiver"].split(".")[0] for e in edges}
+    ordered = sorted(parts, key=lambda p: (p.layer, p.head is None, p.head or 0))
+    nodes = [str(part) for part in ordered if str(part) in senders & readers]
+    return {
+        **_frame(n_layers, n_heads, method=method, name=name),
+        "kind": "edges",
+        "nodes": nodes,
+        "node_effects": _effects(nodes, draw),
+        "edges": edges,
+        "faithfulness": judgement(seed=seed),
+    }
+
+
+def _layer(part: Component | None, end: int) -> int:
+    return end if part is None else part.layer
+
+
+def sweep_result() -> dict[str, Any]:
+    """`circuitkit.circuit-sweep/1` over the threshold of a method of edges."""
+    frame = _frame(12, 12, method="acdc", name="gpt2")
+    taus = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
+    return {
+        **{key: frame[key] for key in ("model", "task", "settings", "versions", "warnings")},
+        "schema": "circuitkit.circuit-sweep/1",
+        "command": "circuitkit discover gpt2 --task ioi --method acdc --sweep",
+        "parameter": "tau",
+        "points": [
+            {
+                "value": tau,
+                "n_nodes": 120 // (i + 1),
+                "n_edges": 8000 // 4**i + 1,
+                "faithfulness": round(1.02 - 0.025 * i * i, 4),
+                "ci95": [round(0.97 - 0.025 * i * i, 4), round(1.07 - 0.025 * i * i, 4)],
+                "circuit_logit_diff": round(3.4 - 0.08 * i * i, 4),
+                "completeness": round(0.05 + 0.1 * i, 4),
+                "kl": round(0.01 + 0.05 * i * i, 4),
+                "accuracy": round(0.99 - 0.06 * i, 4),
+            }
+            for i, tau in enumerate(taus)
+        ],
+    }
+
+
+def comparison_result(*, edges: bool = True) -> dict[str, Any]:
+    """`circuitkit.comparison/1`: a deep teacher and a student of half the depth."""
+    if edges:
+        teacher = edge_circuit(12, 12, 22, 110, seed=1, name="gpt2")
+        student = edge_circuit(6, 12, 14, 70, seed=2, name="distilgpt2")
+    else:
+        teacher = node_circuit(12, 12, 26, seed=1, name="gpt2")
+        student = node_circuit(6, 12, 15, seed=2, name="distilgpt2")
+    base = alignment_result()
+    kinds = {kind: [n for n in student["nodes"] if n.startswith("MLP") is kind] for kind in (True, False)}
+    pairs = [
+        {"teacher": name, "student": same[i % len(same)], "similarity": round(0.95 - 0.03 * (i % 20), 3)}
+        for i, name in enumerate(teacher["nodes"])
+        if (same := [*kinds[name.startswith("MLP")], "MLP0" if name.startswith("MLP") else "L0H0"])
+    ]
+    return {
+        "schema": "circuitkit.comparison/1",
+        "teacher": teacher["model"],
+        "student": student["model"],
+        "task": base["task"],
+        "settings": teacher["settings"],
+        "versions": base["versions"],
+        "command": "circuitkit compare gpt2 distilgpt2 --task ioi",
+        "circuits": {"teacher": teacher, "student": student},
+        "alignment": {"score": 0.49, "ci95": [0.45, 0.53]},
+        "robustness": base["robustness"],
+        "pairs": pairs,
+        "warnings": [],
+    }
+
+
+RESULTS = {
+    "nodes": node_circuit,
+    "edges": edge_circuit,
+    "deep": lambda: edge_circuit(30, 9, 60, 400, seed=3, name="smollm2"),
+    "toy": lambda: edge_circuit(2, 4, 6, 14, seed=4, name="toy-gpt2"),
+    "sweep": sweep_result,
+    "comparison": comparison_result,
+    "node comparison": lambda: comparison_result(edges=False),
+}
