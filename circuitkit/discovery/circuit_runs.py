@@ -1,6 +1,6 @@
 """Run circuits a few at a time, each of them once, and say how far that is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -44,7 +44,7 @@ class CircuitRuns:
         """How many circuits were run so far."""
         return len(self.known)
 
-    def run(self, circuits: Iterator[Bool[Tensor, "receiver sender"]], n: int, *, stage: str) -> list[bytes]:
+    def run(self, circuits: Iterable[Bool[Tensor, "receiver sender"]], n: int, *, stage: str) -> list[bytes]:
         """Run circuits that were not run before.
 
         Args:
@@ -89,11 +89,18 @@ class CircuitRuns:
         Raises:
             OptionError: The runner does not measure logit differences.
         """
+        return self.logit_diffs_of((space.mask(parts) for parts in circuits), len(circuits), stage=stage)
+
+    def logit_diffs_of(
+        self, circuits: Iterable[Bool[Tensor, "receiver sender"]], n: int, *, stage: str
+    ) -> Float[Tensor, "circuit prompt"]:
+        """The same of `n` sets of edges.
+
+        Raises:
+            OptionError: The runner does not measure logit differences.
+        """
         self.require_logit_diff()
-        keys = self.run((space.mask(parts) for parts in circuits), len(circuits), stage=stage)
-        if not keys:
-            return torch.zeros(0, len(self.runner.batch.pairs))
-        return torch.stack([self.known[key]["logit_diff"] for key in keys])
+        return torch.stack([self.known[key]["logit_diff"] for key in self.run(circuits, n, stage=stage)])
 
     def require_logit_diff(self) -> None:
         """Check that logit differences are measured.

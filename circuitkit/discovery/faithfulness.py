@@ -143,7 +143,7 @@ def _logit_diff_share(model: Tensor, corrupted: Tensor, circuit: Tensor, complem
 
 
 def normalised(
-    value: Float[Tensor, "*any"], *, model: Float[Tensor, "*any"], corrupted: Float[Tensor, "*any"]
+    value: Float[Tensor, "*any"], *, model: Float[Tensor, "*#any"], corrupted: Float[Tensor, "*#any"]
 ) -> Float[Tensor, "*any"]:
     """Mean logit differences on the scale from 0 (nothing kept) to 1 (the model)."""
     return (value - corrupted) / (model - corrupted)
@@ -176,7 +176,7 @@ def faithfulness(
     runs.require_logit_diff()
     space = PartSpace(space=runs.space, kind=parse_kind(kind))
     sets = [torch.zeros_like(kept), kept, space.mask(~space.parts(kept))]
-    corrupted, circuit, complement = (runs.known[key] for key in runs.run(iter(sets), 3, stage="faithfulness"))
+    corrupted, circuit, complement = (runs.known[key] for key in runs.run(sets, 3, stage="faithfulness"))
     clean = runs.runner.clean
     return Faithfulness(
         kind=space.kind,
