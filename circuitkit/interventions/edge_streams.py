@@ -10,7 +10,7 @@ from circuitkit.interventions.edge_plan import EdgePlan
 from circuitkit.interventions.edge_writes import EdgeWrites
 from circuitkit.models.offload import device_of
 
-Rows = Bool[np.ndarray, "unit upstream"]
+Rows = Bool[np.ndarray, "#unit upstream"]
 
 
 class EdgeStreams:
@@ -48,7 +48,7 @@ class EdgeStreams:
             return 2 * self.plan.space.n_layers
         return 2 * receiver.component.layer + (receiver.input is None)
 
-    def read_rows(self, rows: Rows, step: int, *, at_answer: bool) -> Float[Tensor, "#unit row kept d_model"]:
+    def read_rows(self, rows: Rows, step: int, *, at_answer: bool) -> Float[Tensor, "unit_out row kept d_model"]:
         """The same for the edges of a receiver, one row a set, or one for all sets."""
         found = self._known(rows, step, at_answer=at_answer)
         if found is not None:
