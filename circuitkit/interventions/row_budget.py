@@ -55,10 +55,10 @@ def _tokens_at_a_time(model: HookedModel) -> int:
     info, size = model.info, torch.finfo(model.dtype).bits // 8
     # residual stream, its norm, queries, keys, values and z, each with one copy in flight; MLP input and gate
     per_token = size * (8 * info.d_model + 4 * info.n_heads * info.d_head + 3 * info.d_mlp)
-    if model.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(model.device)
-        best = TOKENS_ON_GPU
-    else:
-        free = psutil.virtual_memory().available
-        best = MLP_BYTES_ON_CPU // (size * info.d_mlp)
-    return max(1, min(best, int(SHARE_OF_FREE_MEMORY * free) // per_token))
+    best = TOKENS_ON_GPU if model.device.type == "cuda" else MLP_BYTES_ON_CPU // (size * info.d_mlp)
+    return max(1, min(best, int(SHARE_OF_FREE_MEMORY * free_memory(model.device)) // per_token))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free where a device computes."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
