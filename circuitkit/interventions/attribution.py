@@ -14,6 +14,7 @@ from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions.ablation import Ablation
+from circuitkit.interventions.differentiable_run import without_weight_gradients
 from circuitkit.interventions.engine import PROMPTS_PER_SHARD
 from circuitkit.interventions.replacement import Replacement, Values, replacement
 from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
@@ -170,12 +171,10 @@ def _watched(model: HookedModel, z: dict[int, Tensor], mlp: dict[int, Tensor]) -
             return (cast(Tensor, args[0]).detach().requires_grad_(), *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": cast(Tensor, kwargs["hidden_states"]).detach().requires_grad_()}
 
-    family, trained = model.family, [p for p in model.raw.parameters() if p.requires_grad]
+    family = model.family
     blocks = family.blocks(model.raw)
     with ExitStack() as stack:
-        for parameter in trained:
-            stack.callback(parameter.requires_grad_)
-            parameter.requires_grad_(False)
+        stack.enter_context(without_weight_gradients(model.raw))
         stack.callback(blocks[0].register_forward_pre_hook(start_graph, with_kwargs=True).remove)
         for n, block in enumerate(blocks):
 
