@@ -13,10 +13,10 @@ from torch import Tensor
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.discovery.circuit_parts import CircuitKind, PartSpace, parse_kind
-from circuitkit.discovery.circuit_paths import on_paths
 from circuitkit.discovery.circuit_runs import CircuitRuns, runs_of
 from circuitkit.discovery.faithfulness import normalised
 from circuitkit.discovery.resampled import Bootstrap, ci95, clearly_not_0
+from circuitkit.discovery.select import without_dead_ends
 from circuitkit.interventions.circuit_runner import CircuitRunner
 
 SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -170,7 +170,7 @@ def curve(
 
 def _circuit(space: PartSpace, parts: Bool[Tensor, " part"]) -> Bool[Tensor, "receiver sender"]:
     kept = space.mask(parts)
-    return on_paths(space.space, kept) if space.kind == "edges" else kept
+    return without_dead_ends(space.space, kept) if space.kind == "edges" else kept
 
 
 def _checked(sizes: Sequence[float], n_random: int) -> tuple[float, ...]:

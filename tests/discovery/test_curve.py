@@ -12,10 +12,10 @@ from circuitkit.core.component import Component
 from circuitkit.core.edge import EMBED, LOGITS, Edge, EdgeSpace, Receiver, Sender
 from circuitkit.core.errors import OptionError
 from circuitkit.discovery.circuit_parts import PartSpace
-from circuitkit.discovery.circuit_paths import on_paths
 from circuitkit.discovery.circuit_runs import CircuitRuns
 from circuitkit.discovery.curve import SIZES, Curve, area, curve, highest
 from circuitkit.discovery.resampled import Bootstrap
+from circuitkit.discovery.select import without_dead_ends
 from circuitkit.interventions.circuit_runner import CircuitRunner
 
 
@@ -112,7 +112,7 @@ def test_every_size_equals_a_plain_run(runner, kind):
                 kept = space.of_nodes(runner.model.components[i] for i in ranked[:n])
             else:
                 edges = space.edges()
-                kept = on_paths(space, space.mask(edges[i] for i in ranked[:n]))
+                kept = without_dead_ends(space, space.mask(edges[i] for i in ranked[:n]))
             torch.testing.assert_close(value, runner.run(kept[None])["logit_diff"][0], atol=1e-4, rtol=0)
     torch.testing.assert_close(found.by_value[-1], found.model, atol=1e-4, rtol=0)
     record = found.to_dict()
@@ -140,9 +140,9 @@ def test_edges_on_no_path_are_dropped():
     nowhere = [Edge(EMBED, Receiver(late, "q")), Edge(Sender(mlp), Receiver(late, "k"))]
     from_nothing = [Edge(Sender(Component(0, 0)), LOGITS)]
     kept = space.mask([*through, *nowhere, *from_nothing])
-    assert space.edges(on_paths(space, kept)) == space.edges(space.mask(through))
-    assert torch.equal(on_paths(space, space.possible), space.possible)
-    assert not on_paths(space, space.mask(nowhere)).any()
+    assert space.edges(without_dead_ends(space, kept)) == space.edges(space.mask(through))
+    assert torch.equal(without_dead_ends(space, space.possible), space.possible)
+    assert not without_dead_ends(space, space.mask(nowhere)).any()
 
 
 def test_paths_by_brute_force():
@@ -168,7 +168,7 @@ def test_paths_by_brute_force():
                 ]
                 if all(steps):
                     found.update(itertools.chain.from_iterable(steps))
-        assert set(space.edges(on_paths(space, kept))) == found
+        assert set(space.edges(without_dead_ends(space, kept))) == found
 
 
 def test_dropping_them_changes_nothing_under_resampling(tiny_model):
@@ -177,7 +177,7 @@ def test_dropping_them_changes_nothing_under_resampling(tiny_model):
     kept = runner.space.possible & (
         torch.rand(runner.space.possible.shape, generator=torch.Generator().manual_seed(3)) < 0.1
     )
-    pruned = on_paths(runner.space, kept)
+    pruned = without_dead_ends(runner.space, kept)
     assert int(pruned.sum()) < int(kept.sum())
     both = runner.run(torch.stack([kept, pruned]))["logit_diff"]
     torch.testing.assert_close(both[0], both[1], atol=1e-4, rtol=0)
