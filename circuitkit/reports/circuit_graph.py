@@ -42,13 +42,13 @@ def edge_graph(
     return CircuitGraph(
         id=id_,
         nodes=nodes,
-        edges=_curves(drawn, {node.name: node for node in nodes}, placed, record.unit),
+        edges=_curves(drawn, {node.name: node for node in nodes}, placed, record.edge_unit),
         rows=placed.rows,
         columns=(),
         width=placed.width,
         height=placed.height,
         label=f"Layered graph of the circuit, embedding at the bottom, logits at the top. {said} "
-        f"{_strongest(drawn, record.unit)}",
+        f"{_strongest(drawn, record.edge_unit)}",
         said=said,
         measured=bool(shade.values),
         top=shade.top,

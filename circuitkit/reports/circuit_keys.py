@@ -1,6 +1,7 @@
 """The row of key figures of one circuit."""
 
-from circuitkit.reports.circuit_record import CircuitRecord, Measured
+from circuitkit.reports.circuit_record import CircuitRecord
+from circuitkit.reports.judgement_record import Completeness, Measured
 from circuitkit.reports.key_figures import KeyFigure
 from circuitkit.reports.numerals import count, fixed, interval, share
 
@@ -21,7 +22,8 @@ def circuit_keys(record: CircuitRecord) -> tuple[KeyFigure, ...]:
         _key("Logit difference, circuit", judged.circuit_logit_diff, 2, "the rest ablated"),
         _key("Logit difference, rest", judged.complement_logit_diff, 2, "the circuit ablated"),
         _key("Logit difference, corrupted", judged.corrupted_logit_diff, 2, "nothing kept"),
-        _key("Completeness", judged.completeness, 3, "see definitions"),
+        _key("Left without the circuit", judged.complement_share, 3, "share of the answer"),
+        None if judged.completeness is None else _completeness(judged.completeness),
         _key("KL from the model", judged.kl, 3, "nats; 0 is the whole model"),
         *_more_keys(record),
         KeyFigure(name="Prompts", value=count(task.n_prompts), note=dropped),
@@ -35,8 +37,8 @@ def _edges_key(kept: int, possible: int | None) -> KeyFigure:
 
 
 def _more_keys(record: CircuitRecord) -> list[KeyFigure | None]:
-    judged, right = record.faithfulness, record.faithfulness.accuracy or {}
-    circuit, whole = right.get("circuit"), right.get("model")
+    judged = record.faithfulness
+    circuit, whole = judged.accuracy.circuit, judged.accuracy.model
     curve, runs = judged.curve, record.evaluations
     return [
         None
@@ -46,12 +48,18 @@ def _more_keys(record: CircuitRecord) -> list[KeyFigure | None]:
         ),
         None
         if curve is None or curve.cpr is None
-        else KeyFigure(name="CPR", value=fixed(curve.cpr, 3), note="area of the curve"),
+        else _key("CPR", Measured(mean=curve.cpr, ci95=curve.ci95.cpr), 3, "area of the curve"),
         None
         if curve is None or curve.cmd is None
-        else KeyFigure(name="CMD", value=fixed(curve.cmd, 3), note="its distance to 1"),
+        else _key("CMD", Measured(mean=curve.cmd, ci95=curve.ci95.cmd), 3, "distance to 1"),
         None if runs is None else KeyFigure(name="Circuits run", value=count(runs), note="to find this one"),
     ]
+
+
+def _completeness(value: Completeness) -> KeyFigure | None:
+    number = Measured(mean=value.mean_difference, ci95=value.ci95.get("mean_difference"))
+    over = "" if value.n_subsets is None else f" over {count(value.n_subsets)} subsets"
+    return _key("Completeness gap", number, 3, f"mean{over}, logits; 0 is complete")
 
 
 def _key(name: str, value: Measured | None, digits: int, note: str) -> KeyFigure | None:

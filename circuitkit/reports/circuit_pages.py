@@ -11,10 +11,11 @@ from circuitkit.reports.circuit_record import CircuitRecord
 from circuitkit.reports.circuit_study_records import ComparisonRecord, SweepRecord
 from circuitkit.reports.circuit_verdict import circuit_verdict, circuit_warnings
 from circuitkit.reports.comparison import badges, comparison_rows, comparison_verdict, comparison_warnings, matches
-from circuitkit.reports.curve_figures import curve_figure, sweep_figure
+from circuitkit.reports.curve_figure import curve_figure
 from circuitkit.reports.graph_parts import CircuitGraph
 from circuitkit.reports.pages import Context, provenance
 from circuitkit.reports.records import read_record
+from circuitkit.reports.sweep_figure import sweep_figure
 from circuitkit.reports.sweep_verdict import sweep_verdict
 
 ROWS = 200
@@ -63,12 +64,12 @@ def _tables(record: CircuitRecord) -> Context:
 
     nodes = sorted(record.nodes, key=lambda name: -strength(name))
     edges = sorted(record.edges or (), key=lambda e: (-abs(e.effect or 0.0), e.sender, e.receiver))
-    minimality = record.faithfulness.minimality or {}
+    measured = record.faithfulness.minimality
+    costs = {} if measured is None else measured.parts
     return {
         "nodes": [(name, record.effect(name)) for name in nodes[:ROWS]],
         "edges": edges[:ROWS],
-        "minimality": sorted(minimality.items(), key=lambda item: -item[1].mean)[:ROWS],
-        "minimality_total": len(minimality),
+        "costs": sorted(costs.items(), key=lambda item: -item[1].loss)[:ROWS],
     }
 
 

@@ -1,14 +1,15 @@
 """What the reports need of `circuitkit.circuit/1`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from circuitkit.core.component import Component
 from circuitkit.core.edge import EdgeSpace, Receiver, Sender
 from circuitkit.core.errors import OptionError
-from circuitkit.reports.records import ComponentName, Interval, ModelCard, Record, TaskCard
+from circuitkit.reports.judgement_record import Judgement
+from circuitkit.reports.records import ComponentName, ModelCard, Record, TaskCard
 
 
 def _sender_name(text: str) -> str:
@@ -27,23 +28,8 @@ def _receiver_name(text: str) -> str:
     return text
 
 
-def _as_measured(value: Any) -> Any:  # noqa: ANN401 - what pydantic hands over before it checks
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return {"mean": value} if plain else value
-
-
-class Measured(Record):
-    """A mean with its 95% interval; a result may also store the mean alone, as a plain number."""
-
-    mean: float
-    ci95: Interval | None = None
-
-
-Number = Annotated[Measured, BeforeValidator(_as_measured)]
-
-
 class NodeEffect(Record):
-    """What a kept component does, in the unit of the metric.
+    """What a kept component does, in logits.
 
     Attributes:
         drop: Fall when it alone is ablated in the full model; None when that was not measured.
@@ -80,49 +66,6 @@ class Possible(Record):
     edges: int | None = None
 
 
-class Curve(Record):
-    """Faithfulness of circuits of growing size."""
-
-    sizes: tuple[float, ...] = Field(min_length=1)
-    faithfulness: tuple[float, ...]
-    cpr: float | None = None
-    cmd: float | None = None
-
-    @model_validator(mode="after")
-    def _one_value_a_size(self) -> "Curve":
-        if len(self.sizes) != len(self.faithfulness):
-            raise ValueError(f"{len(self.sizes)} sizes but {len(self.faithfulness)} values of faithfulness")
-        return self
-
-
-class Judgement(Record):
-    """How good the circuit is. Logit differences are in logits, KL in nats, the rest are shares."""
-
-    model_logit_diff: Number
-    circuit_logit_diff: Number
-    corrupted_logit_diff: Number | None = None
-    complement_logit_diff: Number | None = None
-    faithfulness: Number | None = None
-    completeness: Number | None = None
-    kl: Number | None = None
-    accuracy: dict[str, float | None] | None = None
-    minimality: dict[str, Number] | None = None
-    curve: Curve | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _intervals_to_their_means(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic's protocol
-        """Put each entry of `ci95` beside the plain number that it belongs to."""
-        if not isinstance(data, Mapping) or not isinstance(data.get("ci95"), Mapping):
-            return data
-        joined = dict(data)
-        for name, bounds in data["ci95"].items():
-            value = _as_measured(data.get(name))
-            if isinstance(value, Mapping) and value.get("ci95") is None:
-                joined[name] = {**value, "ci95": bounds}
-        return joined
-
-
 class CircuitRecord(Record):
     """`circuitkit.circuit/1`."""
 
@@ -144,8 +87,8 @@ class CircuitRecord(Record):
         return self.node_effects.get(name, NodeEffect())
 
     @property
-    def unit(self) -> str:
-        """Unit of drops, losses and effects of edges."""
+    def edge_unit(self) -> str:
+        """Unit of the effects of edges: that of the metric the method used."""
         return "nats" if "kl" in str(self.settings.get("metric", "")).lower() else "logits"
 
     @model_validator(mode="after")

@@ -10,7 +10,10 @@ from circuitkit.reports.records import ComponentName, Interval, ModelCard, Recor
 
 
 class SweepPoint(Record):
-    """The circuit at one value of the parameter and how good it is; None was not measured."""
+    """The circuit at one value of the parameter and how good it is; None was not measured.
+
+    `complement_share` is the share of the answer that is left without the circuit, `completeness` a gap in logits.
+    """
 
     value: float
     n_nodes: int
@@ -18,6 +21,7 @@ class SweepPoint(Record):
     faithfulness: float | None = None
     ci95: Interval | None = None
     circuit_logit_diff: float | None = None
+    complement_share: float | None = None
     completeness: float | None = None
     kl: float | None = None
     accuracy: float | None = None

@@ -48,7 +48,7 @@ def _map(record: CircuitRecord) -> CellMap:
         Cell(
             column=model.n_heads + 0.4 if part.head is None else float(part.head),
             row=part.layer,
-            fill=shade(_FAINTEST + (1 - _FAINTEST) * scale.share(name)) if name in kept else shade(0),
+            fill=shade(_FAINTEST + (1 - _FAINTEST) * scale.share(name)) if name in kept else shade(0.0),
             title=in_words(name, record) if name in kept else f"{name}: not in the circuit",
         )
         for part in all_components(model.n_layers, model.n_heads)
@@ -66,7 +66,7 @@ def _strongest_nodes(record: CircuitRecord) -> _Table:
     top = sorted(record.nodes, key=lambda name: -abs(values.get(name, 0.0)))[:_SHOWN]
     rows = [(name, _number(record.effect(name).drop), _number(record.effect(name).loss)) for name in top]
     caption = f"The {len(top)} strongest of {count(len(record.nodes))} kept components"
-    return caption, ("component", f"drop, {record.unit}", f"loss, {record.unit}"), rows
+    return caption, ("component", "drop, logits", "loss, logits"), rows
 
 
 def _strongest_edges(record: CircuitRecord) -> _Table:
@@ -74,7 +74,7 @@ def _strongest_edges(record: CircuitRecord) -> _Table:
     top = sorted(edges, key=lambda e: (-abs(e.effect or 0.0), e.sender, e.receiver))[:_SHOWN]
     rows = [(edge.sender, edge.receiver, _number(edge.effect)) for edge in top]
     caption = f"The {len(top)} strongest of {count(len(edges))} kept edges"
-    return caption, ("sender", "receiver", f"effect, {record.unit}"), rows
+    return caption, ("sender", "receiver", f"effect, {record.edge_unit}"), rows
 
 
 def _number(value: float | None) -> str:

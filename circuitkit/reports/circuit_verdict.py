@@ -1,6 +1,7 @@
 """The plain sentences at the head of the report of one circuit, and what its numbers warn of."""
 
-from circuitkit.reports.circuit_record import CircuitRecord, Judgement, Measured
+from circuitkit.reports.circuit_record import CircuitRecord
+from circuitkit.reports.judgement_record import Judgement, Measured
 from circuitkit.reports.numerals import count, fixed, share, with_interval
 from circuitkit.reports.verdict import Verdict, short_names
 
@@ -53,7 +54,7 @@ def outside_in_words(record: CircuitRecord) -> str:
 def verb_for(faithfulness: Measured | None) -> str:
     """What the kept parts do with the model's answer, no stronger than the number."""
     if faithfulness is None:
-        return "have no faithfulness, because corruption does not change the answer"
+        return "have no defined faithfulness, because corruption hardly changes the answer"
     percent = share(faithfulness.mean)
     if (faithfulness.ci95[0] if faithfulness.ci95 else faithfulness.mean) <= 0:
         return f"cannot be shown to reproduce any of the answer (faithfulness {percent})"
@@ -96,28 +97,29 @@ def _logits(judged: Judgement) -> str:
     return f"{text}; faithfulness {with_interval(faithful.mean, faithful.ci95)}, where 1 is the whole model."
 
 
-def left_without(judged: Judgement) -> float | None:
+def left_without(judged: Judgement) -> Measured | None:
     """Share of the answer that the rest of the model gives without the circuit."""
-    if judged.complement_logit_diff is None or judged.corrupted_logit_diff is None:
+    if judged.complement_share is not None:
+        return judged.complement_share
+    if judged.faithfulness is None or judged.complement_logit_diff is None or judged.corrupted_logit_diff is None:
         return None
     low, whole = judged.corrupted_logit_diff.mean, judged.model_logit_diff.mean
-    return (judged.complement_logit_diff.mean - low) / (whole - low) if whole != low else None
+    return Measured(mean=(judged.complement_logit_diff.mean - low) / (whole - low)) if whole != low else None
 
 
 def _rest(judged: Judgement) -> tuple[str, ...]:
     sentences: list[str] = []
     if (rest := judged.complement_logit_diff) is not None:
         left = left_without(judged)
-        words = "" if left is None else f": {share(left)} of the answer is left"
+        words = "" if left is None else f": {share(left.mean)} of the answer is left"
         sentences.append(
             f"With the circuit ablated and the rest kept the logit difference is "
             f"{with_interval(rest.mean, rest.ci95)}{words}."
         )
-    right = judged.accuracy or {}
-    if (circuit := right.get("circuit")) is not None:
-        whole = right.get("model")
+    if (circuit := judged.accuracy.circuit) is not None:
+        whole = judged.accuracy.model
         beside = "" if whole is None else f", the whole model {share(whole)}"
-        sentences.append(f"The circuit alone gets {share(circuit)} of the prompts right{beside}.")
+        sentences.append(f"The circuit alone prefers the correct answer on {share(circuit)} of the prompts{beside}.")
     return tuple(sentences)
 
 
@@ -125,15 +127,21 @@ def circuit_warnings(record: CircuitRecord) -> tuple[str, ...]:
     """The result's own warnings, then what its numbers warn of."""
     judged, found = record.faithfulness, list(record.warnings)
     left, faithful = left_without(judged), judged.faithfulness
-    if left is not None and left > _MUCH_LEFT and able(record):
+    if left is not None and left.mean > _MUCH_LEFT and able(record):
         found.append(
-            f"The circuit is not complete: without it the rest of the model still gives {share(left)} of the answer, "
-            "so other parts can do the same work."
+            f"The circuit is not complete: without it the rest of the model still gives {share(left.mean)} of the "
+            "answer, so other parts can do the same work."
         )
     if faithful is not None and faithful.mean > _OVERSHOOT:
         found.append(
             f"Faithfulness is above 1 ({fixed(faithful.mean)}): parts that work against the answer were left out, so "
             "the circuit does not do what the whole model does."
+        )
+    minimality = judged.minimality
+    if minimality is not None and minimality.n_not_needed:
+        found.append(
+            f"The circuit is not minimal: {count(minimality.n_not_needed)} of {count(len(minimality.parts))} measured "
+            "parts can be removed, one at a time, without loss."
         )
     if faithful is not None and faithful.ci95 is None:
         found.append("No interval was computed: the faithfulness may be an accident of these prompts.")

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from circuitkit.reports.alignment_record import Retention
-from circuitkit.reports.circuit_record import CircuitRecord, Measured
+from circuitkit.reports.circuit_record import CircuitRecord
 from circuitkit.reports.circuit_study_records import ComparisonRecord, MatchedPair
-from circuitkit.reports.circuit_verdict import able, circuit_warnings, size_in_words, verb_for
+from circuitkit.reports.circuit_verdict import able, circuit_warnings, left_without, size_in_words, verb_for
+from circuitkit.reports.judgement_record import Measured
 from circuitkit.reports.key_figures import NONE
 from circuitkit.reports.numerals import count, fixed, share, with_interval
 from circuitkit.reports.verdict import Verdict, short_names
@@ -107,7 +108,7 @@ def comparison_rows(record: ComparisonRecord) -> list[tuple[str, str, str]]:
 
 
 def _column(part: CircuitRecord, robust: Retention | None) -> dict[str, str]:
-    judged = part.faithfulness
+    judged, gap = part.faithfulness, part.faithfulness.completeness
     return {
         "method": part.method,
         "components kept": _of(len(part.nodes), part.n_possible.nodes),
@@ -116,9 +117,10 @@ def _column(part: CircuitRecord, robust: Retention | None) -> dict[str, str]:
         "logit difference, circuit alone": _number(judged.circuit_logit_diff, 2),
         "logit difference, the rest": _number(judged.complement_logit_diff, 2),
         "faithfulness": _number(judged.faithfulness, 3),
-        "completeness": _number(judged.completeness, 3),
+        "share left without the circuit": _number(left_without(judged), 3),
+        "completeness gap, logits": NONE if gap is None else fixed(gap.mean_difference, 3),
         "KL from the model, nats": _number(judged.kl, 3),
-        "accuracy of the circuit": _share((judged.accuracy or {}).get("circuit")),
+        "accuracy of the circuit": _share(judged.accuracy.circuit),
         "mean drop of single components, %": _drop(robust),
         "components with a drop over 10%": _share(None if robust is None else robust.over_10),
         "prompts": count(part.task.n_prompts),

@@ -149,7 +149,7 @@ def shades(record: CircuitRecord) -> Shades:
     values = drops or losses
     what = "drop when ablated alone" if drops or not losses else "loss when removed from the circuit"
     top = max((abs(value) for value in values.values()), default=0.0)
-    return Shades(values=values, top=top or 1.0, name=f"{what}, {record.unit}")
+    return Shades(values=values, top=top or 1.0, name=f"{what}, logits")
 
 
 def ink(step: int | None) -> int:
@@ -163,7 +163,7 @@ def in_words(name: str, record: CircuitRecord) -> str:
     """A component with its measured numbers."""
     effect = record.effect(name)
     parts = [
-        f"{what} {fixed(value, 3)} {record.unit}"
+        f"{what} {fixed(value, 3)} logits"
         for what, value in (("drop", effect.drop), ("loss", effect.loss))
         if value is not None
     ]

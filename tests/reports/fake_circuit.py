@@ -18,25 +18,64 @@ def judgement(*, seed: int = 0, curve: bool = True) -> dict[str, Any]:
         "circuit_logit_diff": round(-0.31 + kept * 3.73, 4),
         "complement_logit_diff": 0.12,
         "faithfulness": kept,
-        "completeness": 0.115,
+        "complement_share": round((0.12 + 0.31) / 3.73, 4),
+        "logit_diff_share": 0.85,
         "kl": {"mean": 0.182, "ci95": [0.15, 0.21]},
-        "accuracy": {"model": 0.99, "circuit": 0.96, "complement": 0.41},
+        "accuracy": {
+            "model": 0.99,
+            "circuit": 0.96,
+            "model_top1": 0.9,
+            "circuit_top1": None,
+            "ci95": {"model": [0.97, 1.0], "circuit": [0.93, 0.98], "model_top1": [0.85, 0.93], "circuit_top1": None},
+        },
         "ci95": {
             "model_logit_diff": [3.31, 3.54],
             "circuit_logit_diff": [2.7, 3.1],
             "faithfulness": [kept - 0.05, kept + 0.05],
+            "complement_share": [0.08, 0.15],
+            "logit_diff_share": [0.8, 0.9],
         },
-        "sparsity": {"nodes": 0.19, "edges": 0.005},
+        "sparsity": {"nodes": 0.19, "edges": 0.005, "n_nodes": 30, "n_edges": 150},
+        "completeness": {
+            "n_subsets": 10,
+            "mean_difference": 0.21,
+            "max_difference": 0.4,
+            "removed": [3, 5],
+            "differences": [0.1, 0.4],
+            "ci95": {"mean_difference": [0.15, 0.3], "max_difference": None},
+        },
         "minimality": None,
-        "curve": {
-            "sizes": [1, 5, 10, 50, 100, 500, 1000, 5000],
-            "faithfulness": [0.02, 0.1, 0.24, 0.61, 0.8, 0.93, 0.97, 1.0],
-            "cpr": 0.91,
-            "cmd": 0.12,
-        }
-        if curve
-        else None,
+        "curve": _curve() if curve else None,
     }
+
+
+def _curve() -> dict[str, Any]:
+    sizes = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+    found = [0.02, 0.1, 0.24, 0.61, 0.8, 0.93, 0.97, 1.02, 1.01, 1.0]
+    return {
+        "sizes": sizes,
+        "n_parts": [int(size * 32491) for size in sizes],
+        "faithfulness": found,
+        "faithfulness_by_magnitude": [value - 0.03 for value in found],
+        "cpr": 0.91,
+        "cmd": 0.12,
+        "random": {"cpr": [0.5, 0.54], "cmd": [0.5, 0.46]},
+        "ci95": {"faithfulness": [[v - 0.05, v + 0.05] for v in found], "cpr": [0.9, 0.92], "cmd": [0.11, 0.13]},
+    }
+
+
+def minimality(names: list[str]) -> dict[str, Any]:
+    """Costs of the parts, the last of which is not needed."""
+    costs = {
+        name: {
+            "loss": round(0.3 * (len(names) - 1 - i) / len(names), 4),
+            "loss_ci95": [-0.1, 0.4],
+            "drop": 0.1,
+            "drop_ci95": None,
+        }
+        for i, name in enumerate(names)
+    }
+    return {"n_parts": len(names) + 2, "n_measured": len(names), "n_not_needed": 1, "parts": costs}
 
 
 def _frame(n_layers: int, n_heads: int, *, method: str, name: str) -> dict[str, Any]:
@@ -76,7 +115,7 @@ def node_circuit(
     parts = sorted((everything[i] for i in chosen), key=lambda p: (p.layer, p.head is None, p.head or 0))
     nodes = [str(part) for part in parts]
     judged = judgement(seed=seed)
-    judged["minimality"] = {n: {"mean": 0.3 - 0.01 * i, "ci95": [0.2 - 0.01 * i, 0.4]} for i, n in enumerate(nodes)}
+    judged["minimality"] = minimality(nodes)
     return {
         **_frame(n_layers, n_heads, method="prune", name=name),
         "kind": "nodes",
@@ -145,7 +184,8 @@ def sweep_result() -> dict[str, Any]:
                 "faithfulness": round(1.02 - 0.025 * i * i, 4),
                 "ci95": [round(0.97 - 0.025 * i * i, 4), round(1.07 - 0.025 * i * i, 4)],
                 "circuit_logit_diff": round(3.4 - 0.08 * i * i, 4),
-                "completeness": round(0.05 + 0.1 * i, 4),
+                "complement_share": round(0.05 + 0.1 * i, 4),
+                "completeness": round(0.1 + 0.1 * i, 4),
                 "kl": round(0.01 + 0.05 * i * i, 4),
                 "accuracy": round(0.99 - 0.06 * i, 4),
             }

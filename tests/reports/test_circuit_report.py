@@ -133,7 +133,7 @@ def test_hostile_strings_stay_text(kind, tmp_path):
         if "method" in part:
             part["method"] = HOSTILE
         if "faithfulness" in part and part["faithfulness"]["minimality"]:
-            part["faithfulness"]["minimality"] = {HOSTILE: 0.5}
+            part["faithfulness"]["minimality"]["parts"] = {HOSTILE: {"loss": 0.5}}
     text = page_of(result, tmp_path)
     page = Page(text)
     assert "img" not in [tag for tag, _ in page.tags]
