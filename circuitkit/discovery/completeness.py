@@ -70,8 +70,8 @@ def completeness(
     """Compare circuit and model without random subsets K of the circuit: two circuits a subset.
 
     |F(C without K) - F(M without K)| for K drawn uniformly among the subsets of the circuit C, each part with
-    probability 1/2 (Wang et al. 2023, arXiv 2211.00593, section 4 and the random sampling of its appendix on
-    completeness). K = C, the whole circuit, is measured by `faithfulness`.
+    probability 1/2 (Wang et al. 2023, arXiv 2211.00593, section 4; their greedy search for the worst K is not run).
+    K = C, the whole circuit, is measured by `faithfulness`.
 
     Args:
         runner: The model on its prompts.
