@@ -1,6 +1,7 @@
 """Run sets of edges of a model on a batch of prompts: shard by shard, within the memory there is."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -22,6 +23,12 @@ from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_
 from circuitkit.interventions.rows import shards, take
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch
+
+OPERATIONS_A_SECOND = {"cpu": 5e10, "cuda": 2e13, "mps": 2e12}
+SECONDS_A_BLOCK = 1.5e-3
+SHARE_COMPUTED = 0.3
+"""Rough: of a replay's operations, of what it takes to start those of one block, and of the model that it computes.
+They only decide how many sets are tried at a time in vain or not, never what is found."""
 
 Measured = dict[str, Float[Tensor, "circuit prompt"]]
 """By metric: a number for every circuit and prompt."""
@@ -76,19 +83,44 @@ class CircuitRunner:
             if isinstance(source, str)
             else source
         )
-        self._shards = [self._shard(rows) for rows in shards(batch, PROMPTS_PER_SHARD)]
-        self.clean = {
-            name: value[0] for name, value in self._measure(lambda shard: [(0, shard.clean[None])], 1).items()
-        }
+        self._shards = [self._shard(rows, self._forward(rows)) for rows in shards(batch, PROMPTS_PER_SHARD)]
+        self.clean = self._measured_clean()
+
+    def measuring(self, *metrics: MetricName | str) -> "CircuitRunner":
+        """The same model and prompts with other metrics; what is prepared is shared.
+
+        Raises:
+            OptionError: A metric is unknown.
+        """
+        other = copy(self)
+        other.metrics = tuple(parse_metric(metric) for metric in metrics)
+        other._shards = [other._shard(shard.rows, shard.forward) for shard in self._shards]
+        other.clean = other._measured_clean()
+        return other
+
+    @property
+    def cost_of_one_more(self) -> float:
+        """About how long one more set of edges takes, in units of what a run takes however few sets it has."""
+        info, device = self.model.info, self.model.device.type
+        per_token = info.n_layers * (4 * info.d_model * info.n_heads * info.d_head + 3 * info.d_model * info.d_mlp)
+        tokens = sum(len(shard.rows) * shard.length for shard in self._shards)
+        work = SHARE_COMPUTED * 2 * per_token * tokens / OPERATIONS_A_SECOND.get(device, 1e12)
+        return work / (SECONDS_A_BLOCK * info.n_layers * len(self._shards))
+
+    def _measured_clean(self) -> dict[str, Float[Tensor, " prompt"]]:
+        found = self._measure(lambda shard: [(0, shard.clean[None])], 1)
+        return {name: value[0] for name, value in found.items()}
 
     @property
     def _whole_vocabulary(self) -> bool:
         return any(metric.whole_vocabulary for metric in self.metrics)
 
-    def _shard(self, rows: Int[Tensor, " row"]) -> _Shard:
+    def _forward(self, rows: Int[Tensor, " row"]) -> EdgeForward | EdgeReplay:
         taken = take(self.batch.clean, rows, self.model)
         kind = EdgeForward if self._plain else EdgeReplay
-        forward = kind(self.model, taken, self._values(rows, taken.ids.shape[1]))
+        return kind(self.model, taken, self._values(rows, taken.ids.shape[1]))
+
+    def _shard(self, rows: Int[Tensor, " row"], forward: EdgeForward | EdgeReplay) -> _Shard:
         answers = torch.stack([self.batch.correct_ids[rows], self.batch.incorrect_ids[rows]], 1)
         tokens = None if self._whole_vocabulary else answers.to(self.model.device)
         clean = forward.run(self.space.possible[None], tokens)[0]
@@ -98,7 +130,7 @@ class CircuitRunner:
                 "are too large for this number format or broken. Try --dtype float32."
             )
         return _Shard(
-            rows=rows, answers=answers, tokens=tokens, length=taken.ids.shape[1], forward=forward, clean=clean
+            rows=rows, answers=answers, tokens=tokens, length=forward.rows.ids.shape[1], forward=forward, clean=clean
         )
 
     def run(self, kept: Bool[Tensor, "circuit receiver sender"]) -> Measured:
