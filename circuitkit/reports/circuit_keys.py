@@ -1,23 +1,42 @@
 """The row of key figures of one circuit."""
 
 from circuitkit.reports.circuit_record import CircuitRecord
-from circuitkit.reports.judgement_record import Completeness, Measured
+from circuitkit.reports.judgement_record import Completeness, Judgement, Measured
 from circuitkit.reports.key_figures import KeyFigure
 from circuitkit.reports.numerals import count, fixed, interval, share
 
 
 def circuit_keys(record: CircuitRecord) -> tuple[KeyFigure, ...]:
     """The row of key figures; what was not measured is left out."""
-    judged, task = record.faithfulness, record.task
+    judged, task, runs = record.faithfulness, record.task, record.evaluations
     dropped = "none dropped" if task.n_dropped == 0 else f"{count(task.n_dropped)} dropped"
     keys = [
-        _key("Faithfulness", judged.faithfulness, 3, "1 is the whole model"),
+        None if judged is None else _key("Faithfulness", judged.faithfulness, 3, "1 is the whole model"),
         KeyFigure(
             name="Components kept",
             value=count(len(record.nodes)),
             note=f"of {count(record.n_possible.nodes)}, {share(len(record.nodes) / record.n_possible.nodes)}",
         ),
         None if record.edges is None else _edges_key(len(record.edges), record.n_possible.edges),
+        *(() if judged is None else _judged_keys(judged)),
+        None if runs is None else KeyFigure(name="Circuits run", value=count(runs), note="to find this one"),
+        KeyFigure(name="Prompts", value=count(task.n_prompts), note=dropped),
+    ]
+    return tuple(key for key in keys if key is not None)
+
+
+def _judged_keys(judged: Judgement) -> tuple[KeyFigure | None, ...]:
+    circuit, whole, curve = judged.accuracy.circuit, judged.accuracy.model, judged.curve
+    beside = "" if whole is None else f"whole model {share(whole)}"
+    areas = (
+        ()
+        if curve is None or curve.cpr is None or curve.cmd is None
+        else (
+            _key("CPR", Measured(mean=curve.cpr, ci95=curve.ci95.cpr), 3, "area of the curve"),
+            _key("CMD", Measured(mean=curve.cmd, ci95=curve.ci95.cmd), 3, "distance to 1"),
+        )
+    )
+    return (
         _key("Logit difference, model", judged.model_logit_diff, 2, "whole"),
         _key("Logit difference, circuit", judged.circuit_logit_diff, 2, "the rest ablated"),
         _key("Logit difference, rest", judged.complement_logit_diff, 2, "the circuit ablated"),
@@ -25,35 +44,14 @@ def circuit_keys(record: CircuitRecord) -> tuple[KeyFigure, ...]:
         _key("Left without the circuit", judged.complement_share, 3, "share of the answer"),
         None if judged.completeness is None else _completeness(judged.completeness),
         _key("KL from the model", judged.kl, 3, "nats; 0 is the whole model"),
-        *_more_keys(record),
-        KeyFigure(name="Prompts", value=count(task.n_prompts), note=dropped),
-    ]
-    return tuple(key for key in keys if key is not None)
+        None if circuit is None else KeyFigure(name="Accuracy, circuit", value=share(circuit), note=beside),
+        *areas,
+    )
 
 
 def _edges_key(kept: int, possible: int | None) -> KeyFigure:
     note = "" if possible is None else f"of {count(possible)}, {fixed(100 * kept / possible, 1)}%"
     return KeyFigure(name="Edges kept", value=count(kept), note=note)
-
-
-def _more_keys(record: CircuitRecord) -> list[KeyFigure | None]:
-    judged = record.faithfulness
-    circuit, whole = judged.accuracy.circuit, judged.accuracy.model
-    curve, runs = judged.curve, record.evaluations
-    return [
-        None
-        if circuit is None
-        else KeyFigure(
-            name="Accuracy, circuit", value=share(circuit), note="" if whole is None else f"whole model {share(whole)}"
-        ),
-        None
-        if curve is None or curve.cpr is None
-        else _key("CPR", Measured(mean=curve.cpr, ci95=curve.ci95.cpr), 3, "area of the curve"),
-        None
-        if curve is None or curve.cmd is None
-        else _key("CMD", Measured(mean=curve.cmd, ci95=curve.ci95.cmd), 3, "distance to 1"),
-        None if runs is None else KeyFigure(name="Circuits run", value=count(runs), note="to find this one"),
-    ]
 
 
 def _completeness(value: Completeness) -> KeyFigure | None:

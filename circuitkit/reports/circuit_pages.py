@@ -28,7 +28,7 @@ def circuit_page(result: Mapping[str, Any]) -> Context:
         ResultError: The result lacks something that the report shows.
     """
     record = read_record(CircuitRecord, result)
-    curve = record.faithfulness.curve
+    curve = None if record.faithfulness is None else record.faithfulness.curve
     figure = None if curve is None else curve_figure("curve", record, curve)
     return {
         "title": f"Circuit of {record.model.name} on {record.task.name}",
@@ -64,7 +64,7 @@ def _tables(record: CircuitRecord) -> Context:
 
     nodes = sorted(record.nodes, key=lambda name: -strength(name))
     edges = sorted(record.edges or (), key=lambda e: (-abs(e.effect or 0.0), e.sender, e.receiver))
-    measured = record.faithfulness.minimality
+    measured = None if record.faithfulness is None else record.faithfulness.minimality
     costs = {} if measured is None else measured.parts
     return {
         "nodes": [(name, record.effect(name)) for name in nodes[:ROWS]],

@@ -67,7 +67,7 @@ class Possible(Record):
 
 
 class CircuitRecord(Record):
-    """`circuitkit.circuit/1`."""
+    """`circuitkit.circuit/1`; `faithfulness` is None where the circuit was not judged."""
 
     model: ModelCard
     task: TaskCard
@@ -78,8 +78,9 @@ class CircuitRecord(Record):
     node_effects: dict[ComponentName, NodeEffect] = {}
     edges: tuple[KeptEdge, ...] | None = None
     n_possible: Possible
+    units: dict[str, str] = {}
     evaluations: int | None = None
-    faithfulness: Judgement
+    faithfulness: Judgement | None
     warnings: tuple[str, ...] = ()
 
     def effect(self, name: str) -> NodeEffect:
@@ -89,7 +90,8 @@ class CircuitRecord(Record):
     @property
     def edge_unit(self) -> str:
         """Unit of the effects of edges: that of the metric the method used."""
-        return "nats" if "kl" in str(self.settings.get("metric", "")).lower() else "logits"
+        words = f"{self.units.get('effect', '')} {self.settings.get('metric', '')}".lower()
+        return "nats" if "kl" in words or "nats" in words else "logits"
 
     @model_validator(mode="after")
     def _parts_are_in_the_model(self) -> "CircuitRecord":

@@ -20,18 +20,18 @@ _HALF, _MUCH_LEFT, _OVERSHOOT, _FEW_PROMPTS = 0.5, 0.3, 1.1, 20
 
 
 def able(record: CircuitRecord) -> bool:
-    """Whether the whole model's logit difference, or its whole interval, is above zero."""
+    """Whether the whole model's logit difference, or its whole interval, is above zero; yes where not measured."""
+    if record.faithfulness is None:
+        return True
     whole = record.faithfulness.model_logit_diff
     return (whole.ci95[0] if whole.ci95 else whole.mean) > 0
 
 
 def circuit_verdict(record: CircuitRecord) -> Verdict:
     """Headline and supporting sentences for one circuit."""
-    return Verdict(
-        headline=_headline(record),
-        support=(_kept(record), _logits(record.faithfulness), *_rest(record.faithfulness)),
-        caution=CAUTION,
-    )
+    judged = record.faithfulness
+    numbers = () if judged is None else (_logits(judged), *_rest(judged))
+    return Verdict(headline=_headline(record), support=(_kept(record), *numbers), caution=CAUTION)
 
 
 def size_in_words(record: CircuitRecord) -> str:
@@ -51,8 +51,11 @@ def outside_in_words(record: CircuitRecord) -> str:
     return f"{what} {replaced}"
 
 
-def verb_for(faithfulness: Measured | None) -> str:
+def verb_for(judged: Judgement | None) -> str:
     """What the kept parts do with the model's answer, no stronger than the number."""
+    if judged is None:
+        return "were kept, but how much of the answer they keep was not measured"
+    faithfulness = judged.faithfulness
     if faithfulness is None:
         return "have no defined faithfulness, because corruption hardly changes the answer"
     percent = share(faithfulness.mean)
@@ -69,7 +72,7 @@ def _headline(record: CircuitRecord) -> str:
         return f"{model} cannot be shown to do {task}, so this circuit describes noise or another task."
     if not (record.nodes if record.edges is None else record.edges):
         return f"On {task}, nothing of {model} was kept: there is no circuit at these settings."
-    return f"On {task}, {size_in_words(record)} of {model} {verb_for(record.faithfulness.faithfulness)}."
+    return f"On {task}, {size_in_words(record)} of {model} {verb_for(record.faithfulness)}."
 
 
 def _kept(record: CircuitRecord) -> str:
@@ -125,8 +128,19 @@ def _rest(judged: Judgement) -> tuple[str, ...]:
 
 def circuit_warnings(record: CircuitRecord) -> tuple[str, ...]:
     """The result's own warnings, then what its numbers warn of."""
-    judged, found = record.faithfulness, list(record.warnings)
-    left, faithful = left_without(judged), judged.faithfulness
+    found = [*record.warnings, *_doubts(record)]
+    if len(record.nodes) > _HALF * record.n_possible.nodes:
+        found.append("More than half of all components are kept: such a circuit says little about where the task is.")
+    if 0 < record.task.n_prompts < _FEW_PROMPTS:
+        found.append(f"Only {record.task.n_prompts} prompts were used.")
+    return tuple(found)
+
+
+def _doubts(record: CircuitRecord) -> list[str]:
+    judged, found = record.faithfulness, list[str]()
+    if judged is None:
+        return ["The circuit was not judged: nothing is known of how faithful it is."]
+    left, faithful, minimality = left_without(judged), judged.faithfulness, judged.minimality
     if left is not None and left.mean > _MUCH_LEFT and able(record):
         found.append(
             f"The circuit is not complete: without it the rest of the model still gives {share(left.mean)} of the "
@@ -137,7 +151,6 @@ def circuit_warnings(record: CircuitRecord) -> tuple[str, ...]:
             f"Faithfulness is above 1 ({fixed(faithful.mean)}): parts that work against the answer were left out, so "
             "the circuit does not do what the whole model does."
         )
-    minimality = judged.minimality
     if minimality is not None and minimality.n_not_needed:
         found.append(
             f"The circuit is not minimal: {count(minimality.n_not_needed)} of {count(len(minimality.parts))} measured "
@@ -145,8 +158,4 @@ def circuit_warnings(record: CircuitRecord) -> tuple[str, ...]:
         )
     if faithful is not None and faithful.ci95 is None:
         found.append("No interval was computed: the faithfulness may be an accident of these prompts.")
-    if len(record.nodes) > _HALF * record.n_possible.nodes:
-        found.append("More than half of all components are kept: such a circuit says little about where the task is.")
-    if 0 < record.task.n_prompts < _FEW_PROMPTS:
-        found.append(f"Only {record.task.n_prompts} prompts were used.")
-    return tuple(found)
+    return found

@@ -7,7 +7,7 @@ from circuitkit.reports.alignment_record import Retention
 from circuitkit.reports.circuit_record import CircuitRecord
 from circuitkit.reports.circuit_study_records import ComparisonRecord, MatchedPair
 from circuitkit.reports.circuit_verdict import able, circuit_warnings, left_without, size_in_words, verb_for
-from circuitkit.reports.judgement_record import Measured
+from circuitkit.reports.judgement_record import Judgement, Measured
 from circuitkit.reports.key_figures import NONE
 from circuitkit.reports.numerals import count, fixed, share, with_interval
 from circuitkit.reports.verdict import Verdict, short_names
@@ -66,7 +66,7 @@ def comparison_verdict(record: ComparisonRecord, found: Sequence[Match]) -> Verd
     else:
         parts = [f"{name} {_briefly(part)}" for name, part in both]
         headline = f"On {record.task.name}, {parts[0]}, and {parts[1]}."
-    support = [f"{name}: {size_in_words(part)} {verb_for(part.faithfulness.faithfulness)}." for name, part in both]
+    support = [f"{name}: {size_in_words(part)} {verb_for(part.faithfulness)}." for name, part in both]
     support += _matched(record, found)
     if record.alignment is not None:
         score = record.alignment
@@ -77,8 +77,8 @@ def comparison_verdict(record: ComparisonRecord, found: Sequence[Match]) -> Verd
 def _briefly(part: CircuitRecord) -> str:
     number, what = (len(part.nodes), "component") if part.edges is None else (len(part.edges), "edge")
     plural = "" if number == 1 else "s"
-    faithful = part.faithfulness.faithfulness
-    kept = "whose faithfulness is not defined" if faithful is None else f"with faithfulness {fixed(faithful.mean)}"
+    faithful = None if part.faithfulness is None else part.faithfulness.faithfulness
+    kept = "whose faithfulness is not known" if faithful is None else f"with faithfulness {fixed(faithful.mean)}"
     return f"has a circuit of {count(number)} {what}{plural} {kept}"
 
 
@@ -103,16 +103,26 @@ def comparison_rows(record: ComparisonRecord) -> list[tuple[str, str, str]]:
     teacher, student = record.circuits.teacher, record.circuits.student
     robust = (None, None) if record.robustness is None else (record.robustness.teacher, record.robustness.student)
     left, right = _column(teacher, robust[0]), _column(student, robust[1])
-    rows = [(name, text, right[name]) for name, text in left.items()]
+    names = dict.fromkeys([*left, *right])
+    rows = [(name, left.get(name, NONE), right.get(name, NONE)) for name in names]
     return [row for row in rows if row[1:] != (NONE, NONE)]
 
 
 def _column(part: CircuitRecord, robust: Retention | None) -> dict[str, str]:
-    judged, gap = part.faithfulness, part.faithfulness.completeness
     return {
         "method": part.method,
         "components kept": _of(len(part.nodes), part.n_possible.nodes),
         "edges kept": NONE if part.edges is None else _of(len(part.edges), part.n_possible.edges),
+        **({} if part.faithfulness is None else _quality(part.faithfulness)),
+        "mean drop of single components, %": _drop(robust),
+        "components with a drop over 10%": _share(None if robust is None else robust.over_10),
+        "prompts": count(part.task.n_prompts),
+    }
+
+
+def _quality(judged: Judgement) -> dict[str, str]:
+    gap = judged.completeness
+    return {
         "logit difference, whole model": _number(judged.model_logit_diff, 2),
         "logit difference, circuit alone": _number(judged.circuit_logit_diff, 2),
         "logit difference, the rest": _number(judged.complement_logit_diff, 2),
@@ -121,9 +131,6 @@ def _column(part: CircuitRecord, robust: Retention | None) -> dict[str, str]:
         "completeness gap, logits": NONE if gap is None else fixed(gap.mean_difference, 3),
         "KL from the model, nats": _number(judged.kl, 3),
         "accuracy of the circuit": _share(judged.accuracy.circuit),
-        "mean drop of single components, %": _drop(robust),
-        "components with a drop over 10%": _share(None if robust is None else robust.over_10),
-        "prompts": count(part.task.n_prompts),
     }
 
 

@@ -21,7 +21,8 @@ def curve_figure(id_: str, record: CircuitRecord, curve: Curve) -> Figure | None
         data = [with_bars(data[0], curve.ci95.faithfulness)]
     if by_magnitude is not None and by_magnitude != by_value:
         data.append(line(curve.sizes, by_magnitude, _BY_MAGNITUDE))
-    here, faithful = _size(record, curve), record.faithfulness.faithfulness
+    here = _size(record, curve)
+    faithful = None if record.faithfulness is None else record.faithfulness.faithfulness
     if faithful is not None and here:
         point = line([here], [faithful.mean], _HERE)
         data.append({**point, "mode": "markers", "marker": {**point["marker"], "size": 13}})

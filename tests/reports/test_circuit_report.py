@@ -103,6 +103,16 @@ def test_missing_numbers_are_dashes_not_zeros(tmp_path):
     assert "effects of single components were not measured" in "".join(page.text)
 
 
+@pytest.mark.parametrize("kind", ["edges", "comparison"])
+def test_unjudged_circuits_are_drawn_and_said_to_be_unjudged(kind, tmp_path):
+    result = copy.deepcopy(fake_circuit.RESULTS[kind]())
+    for part in result.get("circuits", {"only": result}).values():
+        part["faithfulness"] = None
+    text = page_of(result, tmp_path)
+    assert "how much of the answer they keep was not measured" in text and "was not judged" in text
+    assert "data-node=" in text
+
+
 @pytest.mark.parametrize("edges", [True, False])
 def test_nothing_kept_is_a_page_too(edges, tmp_path):
     result = fake_circuit.edge_circuit() if edges else fake_circuit.node_circuit()
@@ -111,6 +121,17 @@ def test_nothing_kept_is_a_page_too(edges, tmp_path):
     text = page_of(result, tmp_path)
     assert "nothing of gpt2 was kept" in text
     assert ("No edge is kept, so none is drawn." in text) is edges
+
+
+def test_effects_on_kl_are_in_nats_and_drops_stay_in_logits(tmp_path):
+    result = fake_circuit.edge_circuit()
+    result["settings"]["metric"] = "kl"
+    text = page_of(result, tmp_path)
+    first, name = result["edges"][0], result["nodes"][0]
+    effect = f"{first['effect']:.3f}".replace("-", "\u2212")
+    assert f"{first['sender']} \u2192 {first['receiver']}: effect {effect} nats" in text
+    drop = f"{result['node_effects'][name]['drop']:.3f}".replace("-", "\u2212")
+    assert f"{name}: drop {drop} logits" in text
 
 
 def test_a_sweep_lists_every_point(pages):
