@@ -19,9 +19,8 @@ class RecordedMean:
     Args:
         runner: The model and the prompts.
         metric: Name of one of the runner's metrics.
-        store: Where values are kept and found again; its key must tell apart all that the values and the order
-            of the circuits depend on.
-        name: What the search's values are called there.
+        store: Where values are kept and found again; its key must tell apart whatever the values depend on.
+        name: What they are called there; it must tell apart whatever the order of the circuits depends on.
     """
 
     def __init__(self, runner: CircuitRunner, metric: str, *, store: ShardStore | None, name: str) -> None:
