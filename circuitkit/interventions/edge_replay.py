@@ -22,7 +22,7 @@ from circuitkit.interventions.window import AtAnswer, Suffix
 from circuitkit.models.attention import allowed, attend, rotate_heads
 from circuitkit.models.hooked_model import HookedModel
 
-Projected = dict[tuple[Component, Input], Float[Tensor, "#unit row _ d_head"]]
+Projected = dict[tuple[Component, Input], Float[Tensor, "_ row _ d_head"]]
 
 
 class EdgeReplay:
