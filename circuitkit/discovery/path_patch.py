@@ -1,7 +1,8 @@
 """Path patching: what one component does through one input of another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,8 +20,8 @@ from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch
 
-AT_ONCE = 128
-"""Edges corrupted in one call, each in a run of its own."""
+AT_ONCE = 64
+"""Edges of one receiver that are corrupted in one call, each in a run of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,7 +141,7 @@ def edge_effects(
 
     Args:
         runner: The model, the prompts, and what corrupted edges carry.
-        edges: The edges; those of one receiver cost least side by side.
+        edges: The edges; those of one receiver, which share all that is computed before it, side by side.
         metric: One of the runner's metrics.
         store: Where finished pieces are kept and found again; its key must tell the runner's options apart.
         stage: Name of this work in progress reports.
@@ -156,11 +157,9 @@ def edge_effects(
     if metric not in runner.clean:
         raise OptionError(f"Effects on {metric} need a runner that measures it; it has {', '.join(runner.clean)}.")
     name = f"edges-{digest([metric, [str(edge) for edge in edges]])}"
-    cost = [_blocks_behind(space, edge.receiver) for edge in edges]
-    done, total = 0, sum(cost)
+    done, total = 0, sum(_blocks_behind(space, edge.receiver) for edge in edges)
     found = [torch.zeros(0, len(runner.batch.pairs))]
-    for first in range(0, len(edges), AT_ONCE):
-        some = edges[first : first + AT_ONCE]
+    for first, some in _of_one_receiver(edges):
         shard = store.load(f"{name}-{first}") if store else None
         if shard is None:
             without = torch.stack([space.possible & ~space.mask([edge]) for edge in some])
@@ -169,9 +168,20 @@ def edge_effects(
             if store:
                 store.save(f"{name}-{first}", shard)
         found.append(shard["effects"])
-        done += sum(cost[first : first + len(some)])
+        done += len(some) * _blocks_behind(space, some[0].receiver)
         progress(stage, done, total)
     return torch.cat(found)
+
+
+def _of_one_receiver(edges: Sequence[Edge]) -> Iterator[tuple[int, Sequence[Edge]]]:
+    """Edges to run together, with the number of the first of them."""
+    first = 0
+    for _, group in groupby(edges, key=lambda edge: edge.receiver):
+        left = first + len(list(group))
+        while first < left:
+            some = edges[first : min(first + AT_ONCE, left)]
+            yield first, some
+            first += len(some)
 
 
 def _blocks_behind(space: EdgeSpace, receiver: Receiver) -> int:

@@ -82,7 +82,7 @@ def test_is_the_algorithm_as_written_down(tiny_model, threshold):
 
 
 def test_a_trained_model():
-    model, batch = toy_case("toy-gpt2", 6)
+    model, batch = toy_case("toy-gpt2", 4)
     runner = CircuitRunner(model, batch)
     nodes = prune(runner).nodes
     many, one = path_patching(runner, one_at_a_time=False), path_patching(runner)
