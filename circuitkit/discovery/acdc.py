@@ -76,6 +76,7 @@ def acdc(
     eliminator = Eliminator(
         RecordedMean(runner, metric, store=store, name="acdc"),
         lambda before, after: worse * (after - before) < tau,
+        cost_of_one_more=runner.cost_of_one_more,
         one_at_a_time=sequential,
     )
     kept, value = space.possible.clone(), runner.clean[metric].double().mean().item()

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 MOST_AT_ONCE = 256
-_FIRST, _FEWEST = 8, 2
+_FIRST = 8
 _MEMORY = 0.7  # of the length of the runs that were as assumed
 _SHARE_MEMORY = 0.8  # of the share of parts that went
 
@@ -40,6 +40,8 @@ class Eliminator:
     Args:
         measure: From sets of edges to the mean metric of each.
         may_go: Whether a part may be removed, from the metric before and after.
+        cost_of_one_more: How long one more set takes in a call of `measure`, in units of what a call takes anyway:
+            the more, the fewer are tried in vain.
         one_at_a_time: Run the plain algorithm.
 
     Attributes:
@@ -51,9 +53,11 @@ class Eliminator:
         measure: Callable[[Bool[Tensor, "circuit receiver sender"]], Float[Tensor, " circuit"]],
         may_go: Callable[[float, float], bool],
         *,
+        cost_of_one_more: float = 0.1,
         one_at_a_time: bool = False,
     ) -> None:
         self._measure, self._may_go, self._plain = measure, may_go, one_at_a_time
+        self._cost = cost_of_one_more
         self._run_length, self._share_removed = float(_FIRST), 1.0
         self.evaluations = 0
 
@@ -90,7 +94,17 @@ class Eliminator:
             first += done
 
     def _width(self) -> int:
-        return 1 if self._plain else max(_FEWEST, min(MOST_AT_ONCE, round(1.5 * self._run_length)))
+        """As many as decide most for what they cost, if each assumption is true as often as those before were."""
+        if self._plain:
+            return 1
+        true = self._run_length / (1 + self._run_length)
+        best, width, decided = 0.0, 1, 0.0
+        for n in range(1, MOST_AT_ONCE + 1):
+            decided += true ** (n - 1)
+            if decided / (1 + n * self._cost) < best:
+                break
+            best, width = decided / (1 + n * self._cost), n
+        return width
 
 
 def _tried(
