@@ -63,8 +63,8 @@ class EdgeAttribution:
     def over_inputs(self, steps: int) -> Scores:
         """With the mean gradients of runs whose embedding is k / steps of the way to the clean one, k = 1 ... steps.
 
-        Hanna, Pezzelle & Belinkov 2024, arXiv 2403.17806. With many steps the scores out of the embedding sum to the
-        fall of the measure when the embedding is replaced for everyone.
+        Hanna, Pezzelle & Belinkov 2024, arXiv 2403.17806 (their package takes k = 0 ... steps - 1). With many steps
+        the scores out of the embedding sum to the fall of the measure when the embedding is replaced for everyone.
 
         Args:
             steps: Number of runs.
@@ -79,7 +79,8 @@ class EdgeAttribution:
         """The same, but for each stage of senders by themselves: the embedding, the heads of a block, an MLP.
 
         Their writes alone are between replacement and clean while the gradients behind them are taken, for the edges
-        out of them. With many steps the scores out of each stage sum to the fall of the measure when it is replaced.
+        out of them. With many steps the scores out of each stage sum to the fall of the measure when it is replaced;
+        that is why a run does not count for the edges of other stages, as it does in the package `eap`.
 
         Args:
             steps: Number of runs of each stage.

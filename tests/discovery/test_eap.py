@@ -7,6 +7,7 @@ import torch
 from brute_force import MODULES, token_batch
 from scipy.stats import spearmanr
 from tiny_models import build_raw
+from transformers import AutoModelForCausalLM
 
 from circuitkit.core.edge import EMBED, LOGITS, EdgeSpace, Sender
 from circuitkit.core.errors import ModelError, OptionError
@@ -18,7 +19,7 @@ from circuitkit.interventions.attribution import estimate_sweep
 from circuitkit.interventions.circuit_runner import CircuitRunner
 from circuitkit.interventions.replacement import replacement
 from circuitkit.models.hooked_model import HookedModel
-from circuitkit.models.loading import wrap_model
+from circuitkit.models.loading import load_model, wrap_model
 from circuitkit.tasks.batch import PromptBatch
 from circuitkit.tasks.token_block import TokenBlock
 
@@ -235,3 +236,17 @@ def test_options_that_do_not_exist_or_do_not_go_together_are_refused(tiny_models
     with pytest.raises(OptionError, match=message) as caught:
         eap(model, batch_for(model), **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Some parameters are on the meta device")
+@pytest.mark.parametrize("options", METHODS)
+def test_blocks_that_accelerate_keeps_on_disk(tiny_dirs, tmp_path, options):
+    whole = load_model(tiny_dirs["gpt2"])
+    ends = ("transformer.wte", "transformer.wpe", "transformer.drop", "transformer.ln_f", "lm_head")
+    places = dict.fromkeys(ends, "cpu") | {
+        f"transformer.h.{layer}": "disk" if layer else "cpu" for layer in range(whole.info.n_layers)
+    }
+    raw = AutoModelForCausalLM.from_pretrained(tiny_dirs["gpt2"], device_map=places, offload_folder=tmp_path)
+    spread = wrap_model(raw, whole.tokenizer, name="spread")
+    wanted, found = (eap(model, batch_for(whole), **options) for model in (whole, spread))
+    torch.testing.assert_close(found.mean, wanted.mean, rtol=0, atol=1e-5)
