@@ -110,8 +110,14 @@ def _curves(
 
 
 def _path(sender: GraphNode, reader: GraphNode, kind: str, placed: Placed) -> str:
-    """From the top of the sender to the reader's port: q enters left, k in the middle, v right."""
+    """From the top of the sender to the reader's port: q enters left, k in the middle, v right.
+
+    A layer's heads reach its MLP from the side, above the heads between.
+    """
     x1, y1 = sender.x, sender.y - sender.height / 2
+    if placed.rank[reader.name] == placed.rank[sender.name]:
+        end = reader.x - reader.width / 2
+        return f"M{x1:g} {y1:.1f}C{x1:g} {reader.y:g} {x1 + 0.4 * (end - x1):.1f} {reader.y:g} {end:.1f} {reader.y:g}"
     x2, y2 = reader.x + _PORTS.get(kind, 0.0), reader.y + reader.height / 2
     rows = placed.rank[reader.name] - placed.rank[sender.name]
     reach = min(90.0, max(12.0, 0.45 * abs(y1 - y2)))

@@ -11,7 +11,7 @@ WIDE, NARROW = 1084.0, 524.0
 BOX, BOX_HEIGHT = 58.0, 22.0  # of an average box; the largest is a tenth larger
 _LARGEST = 1.1
 _LEFT, _MARGIN = 52.0, 12.0
-_SUBROW, _RAISE = 32.0, 15.0
+_SUBROW, _RAISE = 32.0, 26.0
 _PITCH = 108.0
 _SLOT = BOX * _LARGEST + 4
 
