@@ -64,7 +64,7 @@ def path_patching(
     nodes: Collection[Component] | Literal["pruned", "all"] = "pruned",
     node_threshold: float = NODE_THRESHOLD,
     threshold: float = EDGE_THRESHOLD,
-    one_at_a_time: bool | None = None,
+    one_at_a_time: bool = False,
     store: ShardStore | None = None,
     stage: str = "path patching",
     progress: Progress = silent,
@@ -83,8 +83,7 @@ def path_patching(
         nodes: The heads and MLPs; `pruned` finds them by `prune`, `all` takes the whole model.
         node_threshold: The threshold of `prune`.
         threshold: Share of the model's mean logit difference that the circuit may lose in all.
-        one_at_a_time: Run the plain algorithm, which runs one circuit at a time and finds the same; None does so
-            on a CPU.
+        one_at_a_time: Run the plain algorithm, which runs one circuit at a time and finds the same.
         store: Where values are kept and found again; its key must tell the runner's options apart.
         stage: Name of this work in progress reports.
         progress: Called as edges are measured and decided.
@@ -114,10 +113,14 @@ def path_patching(
     )
     start_value = runner.run(start[None])["logit_diff"].double().mean().item()
     floor, warnings = _reachable(floor, start_value, threshold)
-    plain = runner.model.device.type == "cpu" if one_at_a_time is None else one_at_a_time
-    name = f"paths-{digest([threshold, plain, [str(node) for node in members]])}"
+    name = f"paths-{digest([threshold, one_at_a_time, [str(node) for node in members]])}"
     measure = RecordedMean(runner, "logit_diff", store=store, name=name)
-    eliminator = Eliminator(measure, lambda _before, after: after >= floor, one_at_a_time=plain)
+    eliminator = Eliminator(
+        measure,
+        lambda _before, after: after >= floor,
+        cost_of_one_more=runner.cost_of_one_more,
+        one_at_a_time=one_at_a_time,
+    )
     weakest_first = _SingleEdges(start, effects)
     kept, value = start.clone(), start_value
     for decision in eliminator.run(start, start_value, weakest_first):

@@ -68,7 +68,7 @@ def prune(
     *,
     threshold: float = NODE_THRESHOLD,
     passes: int | None = None,
-    one_at_a_time: bool | None = None,
+    one_at_a_time: bool = False,
     store: ShardStore | None = None,
     stage: str = "prune",
     progress: Progress = silent,
@@ -86,8 +86,7 @@ def prune(
         threshold: Share of the model's mean logit difference that may be lost.
         passes: End after so many passes, each once backward and once forward (1: as the published notebooks do);
             None goes on until nothing changes.
-        one_at_a_time: Run the plain algorithm, which runs one circuit at a time and finds the same; None does so
-            on a CPU, where several together take about as long as one after the other and some are in vain.
+        one_at_a_time: Run the plain algorithm, which runs one circuit at a time and finds the same.
         store: Where values are kept and found again; its key must tell the runner's options apart.
         stage: Name of this work in progress reports.
         progress: Called as components are decided; units are the blocks behind them. Another sweep over what is
@@ -101,11 +100,11 @@ def prune(
     floor = least_logit_diff(runner, threshold, option="Node threshold")
     model_value = runner.clean["logit_diff"].double().mean().item()
     search = _Search(runner.space, model_value)
-    plain = runner.model.device.type == "cpu" if one_at_a_time is None else one_at_a_time
     eliminator = Eliminator(
-        RecordedMean(runner, "logit_diff", store=store, name=f"prune-{digest([threshold, plain])}"),
+        RecordedMean(runner, "logit_diff", store=store, name=f"prune-{digest([threshold, one_at_a_time])}"),
         lambda before, after: after >= floor,
-        one_at_a_time=plain,
+        cost_of_one_more=runner.cost_of_one_more,
+        one_at_a_time=one_at_a_time,
     )
     done = total = 0
     for component, ahead in search.run(eliminator, passes):
