@@ -85,7 +85,7 @@ def test_a_trained_model():
     model, batch = toy_case("toy-gpt2", 4)
     runner = CircuitRunner(model, batch)
     nodes = prune(runner).nodes
-    many, one = path_patching(runner, one_at_a_time=False), path_patching(runner)
+    many, one = path_patching(runner), path_patching(runner, one_at_a_time=True)
     _check(one, _plain(model, batch, nodes, 0.2), runner.space)
     assert torch.equal(many.kept, one.kept)
     assert one.nodes == nodes
