@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from circuitkit.core.component import Component as Component
     from circuitkit.core.errors import CircuitKitError as CircuitKitError
     from circuitkit.core.run_directory import load_run as load_run
+    from circuitkit.discovery.circuit import Circuit as Circuit
+    from circuitkit.discovery.discover import discover as discover
     from circuitkit.discovery.influence import Influence as Influence
     from circuitkit.discovery.influence import influence as influence
     from circuitkit.interventions.engine import run_interventions as run_interventions
@@ -36,6 +38,8 @@ _HOMES = {
     "Component": "circuitkit.core.component",
     "CircuitKitError": "circuitkit.core.errors",
     "load_run": "circuitkit.core.run_directory",
+    "Circuit": "circuitkit.discovery.circuit",
+    "discover": "circuitkit.discovery.discover",
     "Influence": "circuitkit.discovery.influence",
     "influence": "circuitkit.discovery.influence",
     "run_interventions": "circuitkit.interventions.engine",

@@ -6,6 +6,7 @@ from typing import Any
 from circuitkit.core.component import Component
 from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.cell_map import Cell, CellMap, shade
+from circuitkit.reports.circuit_summary import circuit_summary
 from circuitkit.reports.numerals import fixed, interval
 from circuitkit.reports.records import Effect, InfluenceRecord, read_record
 from circuitkit.reports.templating import environment
@@ -108,7 +109,7 @@ def _cell_map(name: str, effects: Mapping[str, Effect]) -> CellMap:
 
 
 def enable(shell: Any) -> None:  # noqa: ANN401 - an IPython shell, without importing IPython
-    """Show alignment results and influences as HTML in a running IPython shell.
+    """Show alignment results, influences and circuits as HTML in a running IPython shell.
 
     The types are named, not imported, so nothing is loaded before a result exists.
 
@@ -120,7 +121,10 @@ def enable(shell: Any) -> None:  # noqa: ANN401 - an IPython shell, without impo
         "circuitkit.alignment.result", "AlignmentResult", lambda result: alignment_html(result.to_dict())
     )
     formatter.for_type_by_name(
-        "circuitkit.discovery.influence", "Influence", lambda result: influence_html(result.to_dict())
+        "circuitkit.discovery.influence_result", "Influence", lambda result: influence_html(result.to_dict())
+    )
+    formatter.for_type_by_name(
+        "circuitkit.discovery.circuit", "Circuit", lambda circuit: circuit_summary(circuit.to_dict())
     )
 
 

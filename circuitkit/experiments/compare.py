@@ -1,0 +1,160 @@
+"""Two models on one task: their circuits, what matches what, and how robust each is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from circuitkit.alignment.align import align
+from circuitkit.alignment.prompts import shared_batches
+from circuitkit.alignment.result import AlignmentResult
+from circuitkit.core.errors import OptionError
+from circuitkit.core.progress import Progress, silent
+from circuitkit.core.run_directory import save_run
+from circuitkit.discovery.circuit import Circuit
+from circuitkit.discovery.discover import N_PROMPTS, Judge, discover
+from circuitkit.discovery.search import DiscoveryMethod, SearchOptions, check_options, parse_discovery_method
+from circuitkit.interventions.ablation import Ablation, parse_ablation
+from circuitkit.interventions.row_budget import BatchSize
+from circuitkit.models.hooked_model import HookedModel
+from circuitkit.tasks.task import Task
+
+SCHEMA = "circuitkit.comparison/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelComparison:
+    """Teacher and student side by side.
+
+    Attributes:
+        teacher: The teacher's circuit.
+        student: The student's circuit.
+        alignment: Matches, scores and robustness.
+    """
+
+    teacher: Circuit
+    student: Circuit
+    alignment: AlignmentResult
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON contract of `circuitkit.comparison/1`."""
+        whole, circuits = self.alignment.to_dict(), (self.teacher.to_dict(), self.student.to_dict())
+        warnings = dict.fromkeys(
+            [
+                *(f"Teacher: {w}" for w in self.teacher.notices),
+                *(f"Student: {w}" for w in self.student.notices),
+                *whole["warnings"],
+            ]
+        )
+        return {
+            "schema": SCHEMA,
+            **{name: whole[name] for name in ("teacher", "student", "task", "command", "device", "dtype", "versions")},
+            "settings": circuits[0]["settings"],
+            "circuits": {"teacher": circuits[0], "student": circuits[1]},
+            "alignment": whole["alignment"],
+            "robustness": whole["robustness"],
+            "pairs": whole["pairs"],
+            "warnings": list(warnings),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write a run directory that holds the circuits and the alignment in ones of their own.
+
+        Raises:
+            ResultError: It cannot be written.
+        """
+        parts: Mapping[str, Circuit | AlignmentResult] = {
+            "teacher": self.teacher,
+            "student": self.student,
+            "alignment": self.alignment,
+        }
+        children = {name: (part.to_dict(), *part.tensors()) for name, part in parts.items()}
+        return save_run(Path(path), self.to_dict(), {}, {}, children=children)
+
+
+def compare(
+    teacher: HookedModel,
+    student: HookedModel,
+    task: Task,
+    *,
+    method: DiscoveryMethod | str = "prune",
+    options: SearchOptions | None = None,
+    n_prompts: int = N_PROMPTS,
+    ablation: Ablation | str = Ablation.CORRUPTED_MEAN,
+    judged: Judge | str = "basic",
+    bootstrap: int = 1000,
+    seed: int = 0,
+    batch_size: BatchSize = "auto",
+    resume: Path | None = None,
+    command: str | None = None,
+    progress: Progress = silent,
+) -> ModelComparison:
+    """Find a circuit in each of two models with the same method and prompts, and match the models' components.
+
+    Args:
+        teacher: The teacher.
+        student: The student.
+        task: The task; both models get the same clean prompts.
+        method: How circuits are found; see `discover`.
+        options: Options of the method.
+        n_prompts: Prompts to draw; those that either model cannot read are left out and listed.
+        ablation: What ablated activations are replaced by.
+        judged: How much is measured of each circuit; see `discover`.
+        bootstrap: Draws for the intervals; 0 for none.
+        seed: Seed of everything random.
+        batch_size: Rows run at a time.
+        resume: Folder in which finished pieces are kept and looked for.
+        command: The command line that asked for this, kept with the result.
+        progress: Called as the work advances.
+
+    Raises:
+        TaskError: Too few prompts can be used with both models.
+        OptionError: An option is unknown or does not go with the models or the task, or one of the models does not do
+            the task and the method needs it to.
+        ModelError: A model gives numbers that are not finite.
+    """
+    ablation, method, options = parse_ablation(ablation), parse_discovery_method(method), options or SearchOptions()
+    check_options(method, options)
+    batches = shared_batches(
+        teacher, student, task, n_prompts=n_prompts, seed=seed, need_corrupted=ablation.needs_corrupted
+    )
+    circuits: list[Circuit] = []
+    for side, model, batch in zip(("teacher", "student"), (teacher, student), batches, strict=True):
+
+        def named(stage: str, done: int, total: int, side: str = side) -> None:
+            progress(f"{side} {stage}", done, total)
+
+        try:
+            circuits.append(
+                discover(
+                    model,
+                    batch,
+                    method=method,
+                    options=options,
+                    n_prompts=n_prompts,
+                    ablation=ablation,
+                    judged=judged,
+                    bootstrap=bootstrap,
+                    seed=seed,
+                    batch_size=batch_size,
+                    resume=resume,
+                    command=command,
+                    progress=named,
+                )
+            )
+        except OptionError as error:
+            raise OptionError(f"In the {side}: {error}") from error
+    aligned = align(
+        teacher,
+        student,
+        task,
+        n_prompts=n_prompts,
+        ablation=ablation,
+        bootstrap=bootstrap,
+        seed=seed,
+        batch_size=batch_size,
+        resume=resume,
+        command=command,
+        progress=progress,
+    )
+    return ModelComparison(teacher=circuits[0], student=circuits[1], alignment=aligned)
