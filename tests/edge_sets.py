@@ -122,11 +122,19 @@ def single_paths(space: EdgeSpace, seed: int) -> Tensor:
     chains = [
         ["embed->logits"],
         [f"embed->L0H{head}.v", f"L0H{head}->L{last}H0.k", f"L{last}H0->logits"],
+        [f"embed->L0H{head}.v", f"L0H{head}->L{last}H2.v", f"L{last}H2->logits"],
+        [f"embed->L0H{head}.k", f"L0H{head}->L{last}H3.q", f"L{last}H3->logits"],
+        ["embed->MLP0", f"MLP0->L{last}H1.v", f"L{last}H1->logits"],
         [f"embed->L0H{head}.q", f"L0H{head}->MLP0", f"MLP0->MLP{last}", f"MLP{last}->logits"],
         ["embed->MLP0", f"MLP0->L{last}H1.q", f"L{last}H1->MLP{last}", f"MLP{last}->logits", f"L{last}H1->logits"],
         ["embed->MLP0", f"L{last}H1->MLP{last}", f"MLP{last}->logits"],
     ]
     return torch.stack([space.mask(edge(text) for text in chain) for chain in chains])
+
+
+def few_edges(space: EdgeSpace, seed: int) -> Tensor:
+    """Sets in which most components have one reader, or none."""
+    return random_sets(space, [0.08, 0.12, 0.16, 0.2, 0.25], seed)
 
 
 AWKWARD = {
@@ -139,5 +147,6 @@ AWKWARD = {
         one_input_of_a_head,
         dead_components,
         single_paths,
+        few_edges,
     )
 }

@@ -68,6 +68,16 @@ def test_awkward_sets(tiny_model, make):
     assert wanted.std(0).mean() > 1e-2  # sets that all give the same would show nothing
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("make", ["single_paths", "few_edges"])
+def test_sets_alone(tiny_model, make, seed):
+    """What only one input of one head reads is known where that input needs it, with no other set to ask for more."""
+    batch, kept = _ragged(tiny_model, seed=seed), AWKWARD[make](_space(tiny_model), seed=seed)
+    runner = CircuitRunner(tiny_model, batch, source="resample")
+    found = torch.cat([runner.run(one[None])["logit_diff"] for one in kept])
+    torch.testing.assert_close(found, _by_hand(tiny_model, batch, "resample", runner.space, kept), **EXACT)
+
+
 @pytest.mark.parametrize("ablation", list(Ablation))
 @pytest.mark.parametrize("make", [_ragged, _pooled])
 def test_every_ablation(tiny_model, make, ablation):
