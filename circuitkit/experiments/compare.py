@@ -36,16 +36,17 @@ class ModelComparison:
     student: Circuit
     alignment: AlignmentResult
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that a reader must see beside the numbers; what is true of one circuit only says of which."""
+        sides = {"Teacher": self.teacher.notices, "Student": self.student.notices}
+        shared = [w for w in self.teacher.notices if w in self.student.notices]
+        own = [f"{side}: {w}" for side, notices in sides.items() for w in notices if w not in shared]
+        return tuple(dict.fromkeys([*shared, *own, *self.alignment.warnings]))
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract of `circuitkit.comparison/1`."""
         whole, circuits = self.alignment.to_dict(), (self.teacher.to_dict(), self.student.to_dict())
-        warnings = dict.fromkeys(
-            [
-                *(f"Teacher: {w}" for w in self.teacher.notices),
-                *(f"Student: {w}" for w in self.student.notices),
-                *whole["warnings"],
-            ]
-        )
         return {
             "schema": SCHEMA,
             **{name: whole[name] for name in ("teacher", "student", "task", "command", "device", "dtype", "versions")},
@@ -54,7 +55,7 @@ class ModelComparison:
             "alignment": whole["alignment"],
             "robustness": whole["robustness"],
             "pairs": whole["pairs"],
-            "warnings": list(warnings),
+            "warnings": list(self.warnings),
         }
 
     def save(self, path: str | Path) -> Path:

@@ -95,7 +95,8 @@ def _matched(record: ComparisonRecord, found: Sequence[Match]) -> list[str]:
 def comparison_warnings(record: ComparisonRecord) -> tuple[str, ...]:
     """The comparison's own warnings, then those of each circuit."""
     both = (("Teacher", record.circuits.teacher), ("Student", record.circuits.student))
-    return (*record.warnings, *(f"{who}: {text}" for who, part in both for text in circuit_warnings(part)))
+    of_parts = [(text, f"{who}: {text}") for who, part in both for text in circuit_warnings(part)]
+    return tuple(dict.fromkeys([*record.warnings, *(named for text, named in of_parts if text not in record.warnings)]))
 
 
 def comparison_rows(record: ComparisonRecord) -> list[tuple[str, str, str]]:
