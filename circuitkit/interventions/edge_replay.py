@@ -71,7 +71,7 @@ class EdgeReplay:
         replaced = self.writes.replaced(mlp.layer, mlp=True)[None]
         replaced = self.writes.at_answer(replaced) if at_answer else replaced
         change = out.unflatten(1, stream.shape[1:3]) - replaced
-        streams.write(self.space.sender_index[Sender(mlp)], change, at_answer=at_answer)
+        streams.changes.write(self.space.sender_index[Sender(mlp)], change, at_answer=at_answer)
 
     def _heads(self, layer: int, heads: Sequence[Component], streams: EdgeStreams) -> None:
         """Compute some heads of a block, those together that are read at the same positions and vary alike."""
@@ -86,7 +86,7 @@ class EdgeReplay:
             z = self._attend(layer, some, projected, at_answer=at_answer, n_units=n_units)
             changes = self.writes.head_changes(layer, [head.head or 0 for head in some], z, at_answer=at_answer)
             for head, change in zip(some, changes, strict=True):
-                streams.write(self.space.sender_index[Sender(head)], change, at_answer=at_answer)
+                streams.changes.write(self.space.sender_index[Sender(head)], change, at_answer=at_answer)
 
     def _projected(self, layer: int, heads: Sequence[Component], streams: EdgeStreams) -> Projected:
         """Queries, keys and values, before any rotation; inputs that read the same stream are projected together."""

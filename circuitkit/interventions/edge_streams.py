@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from circuitkit.core.edge import Receiver
+from circuitkit.interventions.edge_changes import EdgeChanges
 from circuitkit.interventions.edge_plan import EdgePlan
 from circuitkit.interventions.edge_writes import EdgeWrites
 from circuitkit.models.offload import device_of
@@ -26,12 +27,8 @@ class EdgeStreams:
 
     def __init__(self, writes: EdgeWrites, plan: EdgePlan) -> None:
         self.writes, self.plan = writes, plan
-        self._written: dict[int, tuple[bool, Tensor]] = {}
+        self.changes = EdgeChanges(writes, plan)
         self._states: dict[tuple[int, bool, bytes], Tensor] = {}
-
-    def write(self, column: int, change: Float[Tensor, "#unit row kept d_model"], *, at_answer: bool) -> None:
-        """Note by how much a computed sender's write differs from its replacement."""
-        self._written[column] = at_answer, change
 
     def read(self, receiver: Receiver, *, at_answer: bool) -> Float[Tensor, "#unit row kept d_model"]:
         """The stream that a receiver reads, before any norm of its own; it must not be overwritten.
@@ -77,7 +74,7 @@ class EdgeStreams:
                 state = self.writes.clean_stream(earlier // 2, mid=bool(earlier % 2))
                 return earlier, self.writes.at_answer(state) if at_answer else state
         embed = self.writes.replaced_embed.expand_as(self.writes.hidden[0])[None]
-        change = self._added(rows[:, :1], 0, at_answer=at_answer)
+        change = self.changes.added(rows[:, :1], 0, at_answer=at_answer)
         embed = self.writes.at_answer(embed) if at_answer else embed
         return 0, embed if change is None else embed + change
 
@@ -91,7 +88,7 @@ class EdgeStreams:
             first, last = self._n_upstream(step), self._n_upstream(step + 1)
             replaced = self.writes.replaced(layer, mlp=mlp)[None]
             replaced = self.writes.at_answer(replaced) if at_answer else replaced
-            change = self._added(rows[:, first:last], first, at_answer=at_answer)
+            change = self.changes.added(rows[:, first:last], first, at_answer=at_answer)
             added = replaced.clone() if change is None else replaced + change
             state = self._normed(layer, state, added, mlp=mlp)
         return state
@@ -101,7 +98,7 @@ class EdgeStreams:
         replaced = self.writes.replaced_between(start, end)[None]
         replaced = self.writes.at_answer(replaced) if at_answer else replaced
         first, last = self._n_upstream(start), self._n_upstream(end)
-        change = self._added(rows[:, first:last], first, at_answer=at_answer)
+        change = self.changes.added(rows[:, first:last], first, at_answer=at_answer)
         added = replaced if change is None else replaced.to(change.device) + change
         return state.to(added.device) + added
 
@@ -115,34 +112,6 @@ class EdgeStreams:
             return family.close(block, stream, write).unflatten(1, shape[1:3])
         return family.mid(block, stream, write).unflatten(1, shape[1:3])
 
-    def _added(self, rows: Rows, first: int, *, at_answer: bool) -> Tensor | None:
-        """Sum of the changes of some senders, numbered from `first`, over the edges that are kept in each set."""
-        total: Tensor | None = None
-
-        mixed: list[int] = []
-        for i in np.flatnonzero(rows.any(0)).tolist():
-            change = self._change(first + i, at_answer=at_answer)
-            if bool(rows[:, i].all()):
-                total = change if total is None else total + change
-            elif len(change) == 1:
-                mixed.append(i)
-            else:
-                some = change * _weights(rows[:, i], change)
-                total = some if total is None else total + some
-        if mixed:
-            changes = torch.cat([self._change(first + i, at_answer=at_answer) for i in mixed])
-            weights = torch.as_tensor(rows[:, mixed], dtype=changes.dtype, device=changes.device)
-            some = torch.einsum("us,srpd->urpd", weights, changes)
-            total = some if total is None else total + some
-        return total
-
-    def _change(self, column: int, *, at_answer: bool) -> Float[Tensor, "#unit row kept d_model"]:
-        if column in self._written:
-            only_there, change = self._written[column]
-            return self.writes.at_answer(change) if at_answer and not only_there else change
-        change = self.writes.clean_change(column, self.plan.space)
-        return self.writes.at_answer(change) if at_answer else change
-
     def _n_upstream(self, step: int) -> int:
         n_heads = self.plan.space.n_heads
         return 1 + step // 2 * (n_heads + 1) + step % 2 * n_heads
@@ -154,7 +123,3 @@ def _collapsed(rows: Rows) -> Rows:
 
 def _key(rows: Rows) -> bytes:
     return bytes(str(rows.shape), "ascii") + rows.tobytes()
-
-
-def _weights(kept: Bool[np.ndarray, " unit"], like: Tensor) -> Tensor:
-    return torch.as_tensor(kept, dtype=like.dtype, device=like.device)[:, None, None, None]
