@@ -186,13 +186,25 @@ class EdgeSpace:
         """The edges of a set of heads and MLPs: everything that they and the embedding write, read by everyone.
 
         Keeping these edges is the same as ablating the other nodes.
+
+        Raises:
+            OptionError: The model has no such node.
         """
         kept = {None, *nodes}
+        if unknown := [node for node in kept if Sender(node) not in self.sender_index]:
+            raise OptionError(
+                f"Node {unknown[0]} is not in a model of {self.n_layers} layers of {self.n_heads} heads; layers and "
+                "heads count from 0."
+            )
         columns = torch.tensor([sender.component in kept for sender in self.senders])
         return self.possible & columns
 
     def between(self, nodes: Iterable[Component]) -> Bool[Tensor, "receiver sender"]:
-        """The edges that both start and end in a set of nodes, the embedding or the logits."""
+        """The edges that both start and end in a set of nodes, the embedding or the logits.
+
+        Raises:
+            OptionError: The model has no such node.
+        """
         kept = {None, *nodes}
         rows = torch.tensor([receiver.component in kept for receiver in self.receivers])
         return self.of_nodes(n for n in kept if n is not None) & rows[:, None]

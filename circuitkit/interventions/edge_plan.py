@@ -21,14 +21,12 @@ class EdgePlan:
         kept: The sets of edges.
         need: By sender, at which positions what it writes is read by anything that reaches the logits.
         clean: By sender, whether it writes in every set what it writes in the clean run, read or not.
-        varies: By sender, whether what it writes may differ between the sets.
     """
 
     space: EdgeSpace
     kept: Bool[np.ndarray, "unit receiver sender"]
     need: Int[np.ndarray, " sender"]
     clean: Bool[np.ndarray, " sender"]
-    varies: Bool[np.ndarray, " sender"]
 
     def row(self, receiver: Receiver) -> Bool[np.ndarray, "#unit upstream"]:
         """What a receiver reads, in one row where it is the same in all sets."""
@@ -55,15 +53,13 @@ def plan(space: EdgeSpace, kept: Bool[Tensor, "unit receiver sender"]) -> EdgePl
     sets = kept.cpu().numpy()
     some, every = np.any(sets, axis=0), np.all(sets, axis=0)
     need = _needs(space, some)
-    clean, varies = np.zeros(len(space.senders), dtype=bool), np.zeros(len(space.senders), dtype=bool)
+    clean = np.zeros(len(space.senders), dtype=bool)
     clean[0] = True
     for column, sender in enumerate(space.senders[1:], 1):
         rows = _inputs(space, sender)
         upstream = space.n_upstream(space.receivers[rows[0]])
-        read, always = some[rows, :upstream], every[rows, :upstream]
-        clean[column] = bool(always.all()) and bool(clean[:upstream].all())
-        varies[column] = bool((read != always).any()) or bool(read[:, varies[:upstream]].any())
-    return EdgePlan(space=space, kept=sets, need=need, clean=clean, varies=varies)
+        clean[column] = bool(every[rows, :upstream].all()) and bool(clean[:upstream].all())
+    return EdgePlan(space=space, kept=sets, need=need, clean=clean)
 
 
 def _needs(space: EdgeSpace, some: Bool[np.ndarray, "receiver sender"]) -> Int[np.ndarray, " sender"]:

@@ -165,3 +165,10 @@ def test_all_nodes_and_none(size):
     assert torch.equal(space.between(everything), space.possible)
     assert {edge.sender for edge in space.edges(space.of_nodes([]))} == {EMBED}
     assert space.edges(space.between([])) == [Edge(EMBED, LOGITS)]
+
+
+def test_sets_of_nodes_name_what_the_model_lacks():
+    space = EdgeSpace(2, 2)
+    for build in (space.of_nodes, space.between):
+        with pytest.raises(OptionError, match="L2H0 is not in a model of 2 layers of 2 heads"):
+            build([Component(2, 0)])
