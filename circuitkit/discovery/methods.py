@@ -1,6 +1,6 @@
 """The discovery methods by name, each from a search to what it found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,10 +16,11 @@ from circuitkit.discovery.floor import least_logit_diff
 from circuitkit.discovery.influence import influence
 from circuitkit.discovery.path_patching import EDGE_THRESHOLD, path_patching
 from circuitkit.discovery.prune import NODE_THRESHOLD, Pruned, prune
+from circuitkit.discovery.recorded import RecordedMean
 from circuitkit.discovery.search import DiscoveryMethod, Found, Search
 from circuitkit.discovery.select import connected_top_n, without_dead_ends
 from circuitkit.discovery.select import threshold as above
-from circuitkit.discovery.smallest import smallest
+from circuitkit.discovery.smallest import Smallest, smallest
 from circuitkit.discovery.threshold import influential_nodes
 from circuitkit.interventions.circuit_runner import CircuitRunner
 
@@ -134,10 +135,21 @@ def _chosen_edges(
 
     if options.top is not None:
         return top(options.top), 0
-    found = smallest(
-        lambda sizes: _mean(runner, torch.stack([top(n) for n in sizes])), space.n_edges, floor=_floor(search, runner)
-    )
+    found = _smallest(search, runner, top, space.n_edges)
     return top(found.size), found.evaluations
+
+
+def _smallest(
+    search: Search, runner: CircuitRunner, circuit: Callable[[int], Bool[Tensor, "receiver sender"]], n_parts: int
+) -> Smallest:
+    """The number of parts of the smallest circuit that keeps the behaviour."""
+    mean = RecordedMean(runner, "logit_diff", store=search.store, name="sizes")
+    return smallest(
+        lambda sizes: mean(torch.stack([circuit(n) for n in sizes])).tolist(),
+        n_parts,
+        floor=_floor(search, runner),
+        progress=search.progress,
+    )
 
 
 def _influence(search: Search) -> Found:
@@ -158,11 +170,10 @@ def _influence(search: Search) -> Found:
         nodes = influential_nodes(found, top=options.top)
     else:
 
-        def values(sizes: Sequence[int]) -> list[float]:
-            circuits = [runner.space.of_nodes(influential_nodes(found, top=n)) for n in sizes]
-            return _mean(runner, torch.stack(circuits))
+        def top(n: int) -> Bool[Tensor, "receiver sender"]:
+            return runner.space.of_nodes(influential_nodes(found, top=n))
 
-        size = smallest(values, len(found.components), floor=_floor(search, runner))
+        size = _smallest(search, runner, top, len(found.components))
         nodes, evaluations = influential_nodes(found, top=size.size), size.evaluations
     drops = found.drops.double().mean(1)
     return Found(
@@ -179,10 +190,6 @@ def _influence(search: Search) -> Found:
 def _floor(search: Search, runner: CircuitRunner) -> float:
     share = LOSS if search.options.threshold is None else search.options.threshold
     return least_logit_diff(runner, share, option="--threshold")
-
-
-def _mean(runner: CircuitRunner, kept: Bool[Tensor, "circuit receiver sender"]) -> list[float]:
-    return runner.run(kept)["logit_diff"].double().mean(1).tolist()
 
 
 def _given(search: Search, *names: str) -> dict[str, Any]:
