@@ -19,9 +19,13 @@ check: .venv/dev  ## Lint, types and layer rules.
 wheel: .venv/dev  ## Build the wheel into dist/.
 	$(BIN)/python -m build --wheel
 
-reports: .venv/demo  ## Make the committed sample report again.
+reports: .venv/demo  ## Make the committed sample reports again.
 	$(BIN)/circuitkit align toy-gpt2 toy-distilgpt2 --task ioi --device cpu --out runs/sample \
 		--html reports/toy-gpt2-toy-distilgpt2-ioi.html
+	$(BIN)/circuitkit discover toy-gpt2 --task ioi --method acdc --tau 0.05 --judge full --device cpu \
+		--out runs/sample-circuit --html reports/toy-gpt2-ioi-acdc.html
+	$(BIN)/circuitkit compare toy-gpt2 toy-distilgpt2 --task ioi --method path-patching --device cpu \
+		--out runs/sample-comparison --html reports/toy-gpt2-toy-distilgpt2-ioi-circuits.html
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from circuitkit.discovery.discover import discover as discover
     from circuitkit.discovery.influence import Influence as Influence
     from circuitkit.discovery.influence import influence as influence
+    from circuitkit.discovery.path_patch import path_patch as path_patch
     from circuitkit.interventions.engine import run_interventions as run_interventions
     from circuitkit.interventions.intervention import Intervention as Intervention
     from circuitkit.interventions.intervention import at_each_position as at_each_position
@@ -42,6 +43,7 @@ _HOMES = {
     "discover": "circuitkit.discovery.discover",
     "Influence": "circuitkit.discovery.influence",
     "influence": "circuitkit.discovery.influence",
+    "path_patch": "circuitkit.discovery.path_patch",
     "run_interventions": "circuitkit.interventions.engine",
     "Intervention": "circuitkit.interventions.intervention",
     "at_each_position": "circuitkit.interventions.intervention",
