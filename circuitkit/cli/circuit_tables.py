@@ -23,7 +23,9 @@ def circuit_table(circuit: Circuit) -> None:
     for name, value in _figures(circuit):
         figures.add_row(name, _text(value))
     stderr().print(figures)
-    stderr().print(_edges(circuit) if circuit.kind == "edges" else _nodes(circuit))
+    if circuit.kind == "edges":
+        stderr().print(_edges(circuit))
+    stderr().print(_nodes(circuit))
     for warning in circuit.notices:
         notice(f"note: {warning}")
 
@@ -75,14 +77,18 @@ def _figures(circuit: Circuit) -> list[tuple[str, str]]:
         ("logit difference of the model", "model_logit_diff"),
         ("of the circuit", "circuit_logit_diff"),
         ("of the model without it", "complement_logit_diff"),
-        ("of nothing", "corrupted_logit_diff"),
+        ("of the model with nothing kept", "corrupted_logit_diff"),
+        ("of the circuit, share of the model's", "logit_diff_share"),
         ("faithfulness", "faithfulness"),
     ):
         rows.append((name, f"{_number(judged[key])} {interval(bounds[key])}"))
     if judged["kl"] is not None:
         rows.append(("KL from the model (nats)", f"{judged['kl']['mean']:.3f} {interval(judged['kl']['ci95'])}"))
     accuracy = judged["accuracy"]
-    rows.append(("right answers", f"{accuracy['circuit']:.0%} (model {accuracy['model']:.0%})"))
+    rows.append(("answer above the distractor", f"{accuracy['circuit']:.0%} (model {accuracy['model']:.0%})"))
+    if accuracy["circuit_top1"] is not None:
+        of_all = f"{accuracy['circuit_top1']:.0%} (model {accuracy['model_top1']:.0%})"
+        rows.append(("answer above all tokens", of_all))
     return [*rows, ("circuits run", str(circuit.evaluations))]
 
 
