@@ -51,7 +51,7 @@ def sweep_figure(id_: str, record: SweepRecord) -> Figure:
 
 
 _PARAMETERS = {
-    "threshold": "threshold T (share of the answer that a removal may cost)",
+    "threshold": "threshold T (share of the answer that the circuit may lose)",
     "tau": "threshold \u03c4",
     "top": "number of edges or components kept",
 }
