@@ -88,7 +88,7 @@ class Worker:
     versions: dict[str, str] = field(default_factory=dict)
     problem: str | None = None
 
-    def ask(self, **request: str) -> dict[str, Any]:
+    def ask(self, **request: object) -> dict[str, Any]:
         """Send a request, if any, and wait for the answer; {} if the worker has died."""
         assert self.process.stdin
         assert self.process.stdout
