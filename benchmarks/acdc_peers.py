@@ -1,4 +1,4 @@
-"""ACDC and edge attribution beside auto-circuit's own, in processes of their own that take turns."""
+"""ACDC and edge attribution beside other packages' own, in processes of their own that take turns."""
 
 import statistics
 import sys
@@ -15,70 +15,146 @@ from circuitkit.core.edge import EdgeSpace
 
 CLOCKS = ("seconds", "cpu_seconds")
 SINGLE_EDGES = 100
+OURS = "acdc_ours"
+METHODS = {
+    "acdc": "acdc_auto_circuit",
+    "acdc-joint": "acdc_auto_circuit",
+    "eap": "acdc_auto_circuit",
+    "acdc-original": "acdc_original",
+}
+"""Which worker has it."""
+SPACE = EdgeSpace(N_LAYERS, N_HEADS)
 
 
 def beside_peers(
-    python: str, *, n_prompts: int, taus: list[float], methods: list[str], rounds: int, seed: int
+    pythons: dict[str, str],
+    *,
+    n_prompts: int,
+    taus: list[float],
+    methods: list[str],
+    rounds: int,
+    limit: float,
+    seed: int,
 ) -> dict[str, Any]:
-    """Measure one model and its prompts; `python` has auto-circuit installed."""
+    """Measure one model and its prompts.
+
+    Args:
+        pythons: The interpreter of each peer's environment, by its worker: `acdc_auto_circuit`, `acdc_original`.
+        n_prompts: How many.
+        taus: Thresholds of ACDC.
+        methods: What to measure: names from METHODS.
+        rounds: How often ours is run before theirs, and after.
+        limit: Seconds after which the original ACDC is stopped.
+        seed: Of weights and prompts.
+    """
     with tempfile.TemporaryDirectory() as name:
         make_setting(Path(name), n_prompts=n_prompts, seed=seed)
-        ours = start("acdc_ours", sys.executable, Path(name))
-        theirs = start("acdc_auto_circuit", python, Path(name))
-        for worker in (ours, theirs):
+        workers = {who: start(who, python, Path(name)) for who, python in {OURS: sys.executable, **pythons}.items()}
+        for worker in workers.values():
             if worker.problem:
                 raise SystemExit(f"{worker.name} does not start: {worker.problem}")
-        rows = [_timed(ours, theirs, method, tau, rounds) for tau in taus for method in methods if method != "eap"]
-        rows += [_timed(ours, theirs, "eap", None, rounds)] if "eap" in methods else []
+        chosen = [method for method in methods if METHODS[method] in workers]
+        rows = [
+            _timed(workers, method, tau, limit, rounds)
+            for tau in taus
+            for method in chosen
+            if method != "eap" or tau == taus[0]
+        ]
         found = {
             "n_prompts": n_prompts,
             "seed": seed,
             "torch_threads": 1,
-            "versions": {worker.name: worker.versions for worker in (ours, theirs)},
+            "versions": {worker.name: worker.versions for worker in workers.values()},
             "rows": rows,
-            "checks": [_circuits(ours, theirs, row) for row in rows if row["method"] == "acdc"],
+            "checks": [
+                _circuits(workers[OURS], workers[METHODS["acdc"]], row) for row in rows if row["method"] == "acdc"
+            ],
         }
-        for worker in (ours, theirs):
+        for worker in workers.values():
             worker.process.communicate()
     return found
 
 
-def _timed(ours: Worker, theirs: Worker, method: str, tau: float | None, rounds: int) -> dict[str, Any]:
+def _timed(workers: dict[str, Worker], method: str, tau: float, limit: float, rounds: int) -> dict[str, Any]:
     """Ours before and after theirs, as often as `rounds`, theirs once."""
-    options = {} if tau is None else {"tau": tau}
-    own = method.removesuffix("-joint")
-    before = [ours.ask(method=own, **options) for _ in range(rounds)]
-    print(f"{method} {options}: ours {before[-1]['seconds']:.2f} s", file=sys.stderr)
-    their = theirs.ask(method=method, **options)
-    if theirs.problem:
-        raise SystemExit(f"{theirs.name}, {method}: {theirs.problem}")
-    print(f"{method} {options}: theirs {their['seconds']:.2f} s", file=sys.stderr)
-    turns = [*before, *(ours.ask(method=own, **options) for _ in range(rounds))]
-    space, a, b = EdgeSpace(N_LAYERS, N_HEADS), torch.tensor(turns[0]["values"]), torch.tensor(their["values"])
-    row: dict[str, Any] = {"method": method, "tau": tau, "edges": {"ours": space.n_edges, "theirs": space.n_edges}}
+    own = {"method": "eap"} if method == "eap" else {"method": "acdc", "tau": tau}
+    their_own = own | {"method": "acdc", "limit": limit} if method == "acdc-original" else own | {"method": method}
+    before = [_asked(workers[OURS], **own) for _ in range(rounds)]
+    print(f"{method}, tau {tau:g}: ours {before[-1]['seconds']:.2f} s", file=sys.stderr)
+    their = _asked(workers[METHODS[method]], **their_own)
+    print(f"{method}, tau {tau:g}: theirs {their['seconds']:.2f} s", file=sys.stderr)
+    turns = [*before, *(_asked(workers[OURS], **own) for _ in range(rounds))]
+    row: dict[str, Any] = {"method": method, "tau": None if method == "eap" else tau}
     for clock in CLOCKS:
         times = [turn[clock] for turn in turns]
         row[clock] = {"ours": statistics.median(times), "all of ours": times, "theirs": their[clock]}
         row[f"{clock}_ratio"] = their[clock] / statistics.median(times)
-    if method == "acdc-joint":
-        row["edges"]["theirs"] = _n_joint(space)
-    elif method == "acdc":
-        row |= {"kept": {"ours": int(a.sum()), "theirs": int(b.sum())}, "edges that differ": int((a != b).sum())}
-        row["edge set"] = {"ours": a.nonzero().tolist(), "theirs": b.nonzero().tolist()}
-    else:
-        row["largest score"], row["largest difference"] = b.abs().max().item(), (a - b).abs().max().item()
-    return row
+    return row | COMPARED[method](torch.tensor(turns[0]["values"]), torch.tensor(their["values"]))
 
 
-def _n_joint(space: EdgeSpace) -> int:
+def _asked(worker: Worker, **request: object) -> dict[str, Any]:
+    answer = worker.ask(**request)
+    if worker.problem:
+        raise SystemExit(f"{worker.name}, {request['method']}: {worker.problem}")
+    return answer
+
+
+def _same_edges(ours: Tensor, theirs: Tensor) -> dict[str, Any]:
+    """Circuits of two searches over the same edges in the same order."""
+    kept, their = ours[0].bool(), theirs.bool()
+    n = int((kept != their).sum())
+    return {
+        "edges": {"ours": SPACE.n_edges, "theirs": SPACE.n_edges},
+        "kept": {"ours": int(kept.sum()), "theirs": int(their.sum())},
+        "agreement": f"{n} edges differ",
+        "edges that differ": n,
+        "edge set": {"ours": kept.nonzero().tolist(), "theirs": their.nonzero().tolist()},
+    }
+
+
+def _joint(_ours: Tensor, _theirs: Tensor) -> dict[str, Any]:
+    """A head's three inputs count as one with them, so that circuits cannot be compared."""
+    return {
+        "edges": {"ours": SPACE.n_edges, "theirs": _n_joint()},
+        "agreement": "-",
+    }
+
+
+def _begun(ours: Tensor, theirs: Tensor) -> dict[str, Any]:
+    """A search that was stopped, compared where both have the same order: edges into the logits and the last MLP."""
+    decided = theirs[0].bool()
+    first = decided & (torch.arange(len(SPACE.receivers)) >= len(SPACE.receivers) - 2)[:, None]
+    n, apart = int((ours[0] != theirs[1])[first].sum()), (ours[1] - theirs[2])[first].abs().max().item()
+    return {
+        "edges": {"ours": SPACE.n_edges, "theirs": int(decided.sum())},
+        "kept": {"ours": int(ours[0].sum()), "theirs": int(theirs[1].sum())},
+        "agreement": f"of the first {int(first.sum())} edges {n} differ, effects to {apart:.0e}",
+        "largest difference": apart,
+    }
+
+
+def _scores(ours: Tensor, theirs: Tensor) -> dict[str, Any]:
+    largest, apart = theirs.abs().max().item(), (ours - theirs).abs().max().item()
+    return {
+        "edges": {"ours": SPACE.n_edges, "theirs": SPACE.n_edges},
+        "agreement": f"scores up to {largest:.2g} agree to {apart:.0e}",
+        "largest score": largest,
+        "largest difference": apart,
+    }
+
+
+COMPARED = {"acdc": _same_edges, "acdc-joint": _joint, "acdc-original": _begun, "eap": _scores}
+
+
+def _n_joint() -> int:
     """Edges if a head has one input."""
-    rows = torch.tensor([receiver.input in (None, "q") for receiver in space.receivers])
-    return int((space.possible & rows[:, None]).sum())
+    rows = torch.tensor([receiver.input in (None, "q") for receiver in SPACE.receivers])
+    return int((SPACE.possible & rows[:, None]).sum())
 
 
 def _circuits(ours: Worker, theirs: Worker, row: dict[str, Any]) -> dict[str, Any]:
     """KL divergences that both measure: of the circuit, and with one edge removed, for some edges evenly spread."""
-    possible = EdgeSpace(N_LAYERS, N_HEADS).possible
+    possible = SPACE.possible
     kept = torch.zeros_like(possible)
     for receiver, sender in row["edge set"]["ours"]:
         kept[receiver, sender] = True
@@ -96,7 +172,4 @@ def _circuits(ours: Worker, theirs: Worker, row: dict[str, Any]) -> dict[str, An
 
 
 def _values(worker: Worker, removed: list[list[list[int]]]) -> Tensor:
-    answer = worker.ask(method="kl", removed=removed)
-    if worker.problem:
-        raise SystemExit(f"{worker.name}, kl: {worker.problem}")
-    return torch.tensor(answer["values"], dtype=torch.float64)
+    return torch.tensor(_asked(worker, method="kl", removed=removed)["values"], dtype=torch.float64)

@@ -2,7 +2,7 @@ r"""Time circuit discovery: ACDC beside its plain algorithm and other packages, 
 
     python benchmarks/discovery.py acdc                                  # toy-gpt2 on ioi
     python benchmarks/discovery.py acdc --model toy-llama --metric kl --tau 0.003 --tau 0.03
-    python benchmarks/discovery.py peers --auto-circuit PYTHON
+    python benchmarks/discovery.py peers --auto-circuit PYTHON --acdc PYTHON
     python benchmarks/discovery.py prune ./SmolLM2-135M-Instruct --task numerals --n-prompts 64
 
 `acdc` finds each circuit in three ways, from the model and the prompts on, in turn: `plain` runs the whole model for
@@ -14,6 +14,12 @@ that peers.py makes (6 layers of 8 heads, 8 prompts of 24 tokens), one thread ea
 same 3,628 edges as we do (`acdc`), or 1,372 where a head has one input for its queries, keys and values (`acdc-joint`;
 ours decides all 3,628 there too). It tests edges of one layer in an arbitrary order, and is given ours, so that the
 circuits can be compared. How its environment was made is said in peers.py. Ours is timed before and after theirs.
+
+`acdc-original` is the code of the method's authors, ArthurConmy/Automatic-Circuit-Discovery (bc99ace8), which would
+take very long and is stopped after --limit seconds: the ratio is of that time to our whole search, and `edges` says how
+many it had decided. It was written for torch below 2 and transformer-lens 1.6; here it runs unchanged, but without
+drawing its graphs, in auto-circuit's environment with `pip install pygraphviz` (which needs Graphviz's headers) and a
+.pth file that names its folder.
 
 Not here: EAP-IG's attribution, which puts its scores on a CUDA device whatever the model is on.
 
@@ -31,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from acdc_peers import beside_peers
+from acdc_peers import METHODS, beside_peers
 from acdc_speed import FAST, PLAIN, SPARSE, acdc_row
 from prune_cost import prune_row
 from rich.console import Console
@@ -78,12 +84,14 @@ def run_acdc(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def run_peers(args: argparse.Namespace) -> list[dict[str, Any]]:
     """One row a method and threshold."""
+    pythons = {"acdc_auto_circuit": args.auto_circuit, "acdc_original": args.acdc}
     found = beside_peers(
-        args.auto_circuit,
+        {worker: python for worker, python in pythons.items() if python},
         n_prompts=args.n_prompts,
         taus=args.tau or [PEER_TAU],
-        methods=args.method or ["acdc", "acdc-joint", "eap"],
+        methods=args.method or list(METHODS),
         rounds=args.rounds,
+        limit=args.limit,
         seed=args.seed,
     )
     table = Table(
@@ -91,18 +99,15 @@ def run_peers(args: argparse.Namespace) -> list[dict[str, Any]]:
         title=f"{args.n_prompts} prompts; one thread each; ours and theirs; wall (CPU)",
     )  # fmt: skip
     for row in found["rows"]:
-        kept = row.get("kept")
-        agreement = f"{row['edges that differ']} edges differ" if kept else "-"
-        if row["method"] == "eap":
-            agreement = f"scores up to {row['largest score']:.2g} agree to {row['largest difference']:.0e}"
+        kept, more = row.get("kept"), "> " if row["method"] == "acdc-original" else ""
         table.add_row(
             row["method"],
             "-" if row["tau"] is None else f"{row['tau']:g}",
             f"{row['edges']['ours']}, {row['edges']['theirs']}",
             *(f"{row['seconds'][who]:.2f} ({row['cpu_seconds'][who]:.2f})" for who in ("ours", "theirs")),
-            f"{row['seconds_ratio']:.1f}x ({row['cpu_seconds_ratio']:.1f}x)",
+            f"{more}{row['seconds_ratio']:.1f}x ({row['cpu_seconds_ratio']:.1f}x)",
             f"{kept['ours']}, {kept['theirs']}" if kept else "-",
-            agreement,
+            row["agreement"],
         )
     CONSOLE.print(table)
     for check in found["checks"]:
@@ -158,8 +163,10 @@ def main() -> None:
     acdc.add_argument("--tau", type=float, action="append")
     acdc.add_argument("--ablation", type=Ablation, default=Ablation.RESAMPLE)
     peers = command("peers", run_peers, n_prompts=8)
-    peers.add_argument("--auto-circuit", metavar="PYTHON", required=True)
-    peers.add_argument("--method", choices=("acdc", "acdc-joint", "eap"), action="append", help="all if not given")
+    peers.add_argument("--auto-circuit", metavar="PYTHON", default="")
+    peers.add_argument("--acdc", metavar="PYTHON", default="")
+    peers.add_argument("--method", choices=list(METHODS), action="append", help="all if not given")
+    peers.add_argument("--limit", type=float, default=120.0, help="stop the original ACDC after so many seconds")
     peers.add_argument("--tau", type=float, action="append")
     peers.add_argument("--seed", type=int, default=0)
     prune = command("prune", run_prune, n_prompts=64)

@@ -35,16 +35,17 @@ def prune_row(
 ) -> PruneRow:
     """Two sweeps and a pruning in turn, both from the model and the prompts on."""
 
-    def pruned(prompts: PromptBatch) -> Pruned:
-        return prune(CircuitRunner(model, prompts, source=ablation), threshold=threshold, passes=passes)
+    def pruned() -> Pruned:
+        return prune(CircuitRunner(model, batch, source=ablation), threshold=threshold, passes=passes)
 
     few = alike_prompts(batch, 2)
-    sweep(model, few, ablation=ablation)  # warm up
-    pruned(few)
+    sweep(model, few, ablation=ablation, components=model.components[:2])  # warm up
+    warm = CircuitRunner(model, few, source=ablation)
+    warm.run(warm.space.of_nodes(model.components[1:])[None])
     times = {clock: {"prune": list[float](), "two sweeps": list[float]()} for clock in ("seconds", "cpu_seconds")}
     for _ in range(rounds):
         first, _ = both_clocks(lambda: sweep(model, batch, ablation=ablation))
-        taken, result = both_clocks(lambda: pruned(batch))
+        taken, result = both_clocks(pruned)
         second, _ = both_clocks(lambda: sweep(model, batch, ablation=ablation))
         for clock, of in times.items():
             of["prune"].append(taken[clock])

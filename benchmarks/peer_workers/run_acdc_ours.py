@@ -26,8 +26,9 @@ def build(setting: Setting) -> dict[str, Method]:
         return CircuitRunner(model, prompt_batch(setting), source=Ablation.RESAMPLE, metrics=("kl",))
 
     def search(setting: Setting, tau: float) -> Tensor:
-        """Edges kept."""
-        return acdc(runner(setting), tau=tau, metric="kl").kept
+        """[2, receiver, sender]: kept, effect."""
+        found = acdc(runner(setting), tau=tau, metric="kl")
+        return torch.stack([found.kept.float(), found.effects])
 
     def kl(setting: Setting, removed: Sequence[Sequence[Sequence[int]]]) -> Tensor:
         """Mean KL divergence of the model without some edges, for each set of them."""
