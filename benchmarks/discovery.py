@@ -77,8 +77,6 @@ def run_acdc(args: argparse.Namespace) -> list[dict[str, Any]]:
             f"{row.same_edges}, effects to {row.largest_difference:.0e}",
         )
     CONSOLE.print(table)
-    if different := [row for row in rows if not row.same_edges]:
-        CONSOLE.print(f"The ways found different edges: {different[0].metric}, tau {different[0].tau:g}")
     return [asdict(row) for row in rows]
 
 
@@ -179,6 +177,8 @@ def main() -> None:
     found = args.run(args)
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n")
+    if any(not row.get("same_edges", True) for row in found):
+        raise SystemExit("Ways of ACDC found different edges; see the table.")
 
 
 if __name__ == "__main__":
