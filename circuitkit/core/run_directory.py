@@ -12,7 +12,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from circuitkit.core.errors import ResultError
-from circuitkit.core.run_path import RESULT, TENSORS, check_target
+from circuitkit.core.run_path import INSIDE, RESULT, TENSORS, check_target
 from circuitkit.core.utf8 import printable
 
 Axes = Mapping[str, tuple[str, ...]]
@@ -50,7 +50,7 @@ def save_run(
         result: JSON-able result; `schema` must be among its keys. Not-a-number and infinity are refused.
         tensors: Tensors to keep beside it.
         axes: The name of every axis of every tensor, added to the JSON.
-        children: Runs to write inside this one, by the name of their directory.
+        children: Runs to write inside this one, by the name of their directory; the JSON lists the names.
 
     Raises:
         ResultError: The directory cannot be written (a file in the way, no right, no space).
@@ -60,7 +60,8 @@ def save_run(
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             fresh = Path(folder) / "run"
-            _write(fresh, result, tensors, axes)
+            inside = {INSIDE: list(children)} if children else {}
+            _write(fresh, {**result, **inside}, tensors, axes)
             for name, contents in (children or {}).items():
                 _write(fresh / name, *contents)
             _swap_in(fresh, path, aside=Path(folder) / "old")

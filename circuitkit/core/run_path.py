@@ -10,7 +10,8 @@ from circuitkit.core.errors import ResultError
 
 RESULT, TENSORS, REPORT = "result.json", "tensors.safetensors", "report.html"
 RUN_FILES = frozenset({RESULT, TENSORS, REPORT})
-TABLE = "circuitkit.alignment-table/"  # the one kind of run with runs inside it
+INSIDE = "runs"
+"""Key under which a result names the runs inside its directory."""
 
 _RANDOM = "x" * 8  # what tempfile adds to a name
 _INSIDE = "x" * 60  # no path inside a run or its shards is longer
@@ -81,11 +82,11 @@ def _foreign(folder: Path) -> str | None:
     result = _result(folder)
     if result is None:
         return RESULT if folder / RESULT in entries else entries[0].name
-    inner = result.get("tasks") if str(result["schema"]).startswith(TABLE) else None
+    inner = result.get(INSIDE, [])
     for entry in entries:
         if entry.name in RUN_FILES and not entry.is_dir():
             continue
-        if not isinstance(inner, dict) or entry.name not in inner or entry.is_symlink() or not entry.is_dir():
+        if not isinstance(inner, list) or entry.name not in inner or entry.is_symlink() or not entry.is_dir():
             return entry.name
         if (nested := _foreign(entry)) is not None:
             return f"{entry.name}/{nested}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class CircuitSweep:
             ResultError: It cannot be written.
         """
         children: dict[str, Contents] = {
-            f"{self.parameter}-{value:g}": (circuit.to_dict(), *circuit.tensors())
+            f"{self.parameter}-{_shown(value)}": (circuit.to_dict(), *circuit.tensors())
             for value, circuit in zip(self.values, self.circuits, strict=True)
         }
         return save_run(Path(path), self.to_dict(), {}, {}, children=children)
@@ -95,17 +96,24 @@ def sweep_circuits(
     """
     name = PARAMETERS[method]
     if not values or len(set(values)) < len(values):
-        raise OptionError(f"Values {', '.join(f'{v:g}' for v in values) or '(none)'} to sweep; give each once.")
+        raise OptionError(f"Values {', '.join(map(_shown, values)) or '(none)'} to sweep; give some, and each once.")
+    if broken := [v for v in values if not isfinite(v)]:
+        raise OptionError(f"{broken[0]:g} cannot be a {name}; method {method!r} sweeps finite numbers.")
     if name == "top" and (broken := [v for v in values if v != int(v)]):
         raise OptionError(f"{broken[0]:g} is no number of parts to keep; method {method!r} sweeps whole numbers.")
 
     def found(value: float) -> Circuit:
         def named(stage: str, done: int, total: int) -> None:
-            progress(f"{name} {value:g}: {stage}", done, total)
+            progress(f"{name} {_shown(value)}: {stage}", done, total)
 
         return search({name: int(value) if name == "top" else value}, named)
 
     return CircuitSweep(parameter=name, values=tuple(values), circuits=tuple(found(value) for value in values))
+
+
+def _shown(value: float) -> str:
+    """All digits, so that no two values look the same."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def _point(value: float, circuit: Circuit) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -140,10 +141,13 @@ def check_options(method: str, options: SearchOptions) -> None:
     """Refuse options that a method does not take.
 
     Raises:
-        OptionError: One is given, or two that say the same thing in two ways.
+        OptionError: One is given, or two that say the same thing in two ways, or a number that is not finite.
     """
     given = [name for name in SearchOptions.__slots__ if getattr(options, name) is not None]
     for name in given:
+        value = getattr(options, name)
+        if isinstance(value, float) and not isfinite(value):
+            raise OptionError(f"--{name.replace('_', '-')} {value:g} is no finite number; give one.")
         if name not in TAKES[method]:
             takes = ", ".join(sorted(TAKES[method])).replace("_", "-")
             raise OptionError(f"Method {method!r} does not take --{name.replace('_', '-')}; it takes {takes}.")
