@@ -13,9 +13,11 @@ from circuitkit.core.provenance import provenance
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.core.seeds import check_seed
 from circuitkit.discovery.circuit import Circuit, NodeEffect
+from circuitkit.discovery.influence import about_precision
 from circuitkit.discovery.judge import Judgement, judge
 from circuitkit.discovery.methods import DEFAULTS, find
 from circuitkit.discovery.search import (
+    NAMED_APART,
     DiscoveryMethod,
     Found,
     Search,
@@ -139,8 +141,15 @@ def discover(
             "data": task.data if isinstance(task, Task) else None,
         },
         made_with=made_with,
-        notices=(*found.warnings, *batch.notices, *(() if judgement is None else judgement.warnings)),
+        notices=(
+            *found.warnings,
+            *batch.notices,
+            *about_precision(model),
+            *(() if judgement is None else judgement.warnings),
+        ),
     )
+    if not circuit.nodes:
+        circuit = replace(circuit, notices=("The circuit is empty: no head or MLP is in it.", *circuit.notices))
     if judgement is None:
         return circuit
     return replace(circuit, node_effects=_with_effects(search, circuit.nodes, found, judgement))
@@ -231,6 +240,8 @@ def _key(
     settings: dict[str, Any],
     versions: dict[str, str],
 ) -> str:
-    """Digest of everything that the pieces of a search depend on."""
+    """Digest of everything that the pieces of a search depend on and that their names do not tell."""
     base = sweep_key(model, batch, ablation, components=model.components, versions=versions)
-    return digest({"base": base, "method": method, "settings": settings})
+    apart = NAMED_APART.get(method, frozenset[str]())
+    options = {name: value for name, value in settings.items() if name not in apart}
+    return digest({"base": base, "method": method, "settings": options})

@@ -107,13 +107,14 @@ def influence(
         notices=(
             *([screen.notice(len(run.clean))] if screen else []),
             *batch.notices,
-            *_about_precision(model),
+            *about_precision(model),
         ),
         screen=screen,
     )
 
 
-def _about_precision(model: HookedModel) -> tuple[str, ...]:
+def about_precision(model: HookedModel) -> tuple[str, ...]:
+    """What a reader must know of numbers that were computed in half precision; nothing in float32."""
     if model.dtype == torch.float32:
         return ()
     dtype = str(model.dtype).removeprefix("torch.")

@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from circuitkit.core.component import Component
+from circuitkit.core.digest import digest
 from circuitkit.core.errors import OptionError
 from circuitkit.discovery.acdc import TAU, acdc
 from circuitkit.discovery.circuit import NodeEffect
@@ -108,7 +109,8 @@ def _attribution(search: Search, method: str) -> Found:
         progress=search.progress,
     )
     runner = search.runner("logit_diff")
-    kept, evaluations = _chosen_edges(search, runner, scores)
+    chosen, evaluations = _chosen_edges(search, runner, scores)
+    kept = without_dead_ends(runner.space, chosen)
     return Found(
         kind="edges",
         kept=kept,
@@ -117,33 +119,47 @@ def _attribution(search: Search, method: str) -> Found:
         node_effects={},
         effect_unit=f"{UNITS[metric]}, estimated from gradients",
         evaluations=evaluations,
-        warnings=("The effects of edges are estimates from gradients; none was measured by itself.",),
+        warnings=(
+            "The effects of edges are estimates from gradients; none was measured by itself.",
+            *_about_dead_ends(int(chosen.sum()), int(kept.sum())),
+        ),
     )
 
 
 def _chosen_edges(
     search: Search, runner: CircuitRunner, scores: EdgeScores
 ) -> tuple[Bool[Tensor, "receiver sender"], int]:
-    """By number, by size of effect, or as few as keep the behaviour; connected to the logits, without dead ends."""
+    """By size of effect, or connected to the logits by number or as few as keep the behaviour; with dead ends."""
     space, options = runner.space, search.options
     by = options.by or "size"
     if options.min_effect is not None:
-        return without_dead_ends(space, above(space, scores.mean, options.min_effect, by=by)), 0
+        return above(space, scores.mean, options.min_effect, by=by), 0
 
     def top(n: int) -> Bool[Tensor, "receiver sender"]:
-        return without_dead_ends(space, connected_top_n(space, scores.mean, n, by=by))
+        return connected_top_n(space, scores.mean, n, by=by)
 
     if options.top is not None:
         return top(options.top), 0
-    found = _smallest(search, runner, top, space.n_edges)
+    found = _smallest(search, runner, lambda n: without_dead_ends(space, top(n)), space.n_edges)
     return top(found.size), found.evaluations
+
+
+def _about_dead_ends(chosen: int, kept: int) -> tuple[str, ...]:
+    if chosen == kept:
+        return ()
+    return (
+        f"Of the {chosen} edges chosen by their effects, {chosen - kept} lie on no path from the embedding to the "
+        "logits and were left out.",
+    )
 
 
 def _smallest(
     search: Search, runner: CircuitRunner, circuit: Callable[[int], Bool[Tensor, "receiver sender"]], n_parts: int
 ) -> Smallest:
     """The number of parts of the smallest circuit that keeps the behaviour."""
-    mean = RecordedMean(runner, "logit_diff", store=search.store, name="sizes")
+    options = search.options
+    name = f"sizes-{digest([options.threshold, options.by])}"
+    mean = RecordedMean(runner, "logit_diff", store=search.store, name=name)
     return smallest(
         lambda sizes: mean(torch.stack([circuit(n) for n in sizes])).tolist(),
         n_parts,

@@ -68,6 +68,15 @@ TAKES: dict[str, frozenset[str]] = {
 }
 """Which options each method takes."""
 
+_CHOICE = frozenset({"threshold", "top", "min_effect", "by"})
+NAMED_APART: dict[str, frozenset[str]] = {
+    "path-patching": frozenset({"threshold", "node_threshold", "nodes"}),
+    "eap": _CHOICE,
+    "eap-ig": _CHOICE,
+}
+"""Options that a method's finished pieces either do not depend on or carry in their names: effects of edges that are
+measured once serve every threshold and size."""
+
 _EXCLUSIVE = ("threshold", "top", "min_effect")
 
 
