@@ -12,11 +12,16 @@ from torch import Tensor
 
 from circuitkit.core.component import Component
 from circuitkit.core.edge import Edge, EdgeSpace
+from circuitkit.core.errors import ResultError
 from circuitkit.core.run_directory import load_run, save_run
 from circuitkit.discovery.circuit_parts import CircuitKind, PartSpace
 from circuitkit.models.info import ModelInfo
 
 SCHEMA = "circuitkit.circuit/1"
+_READ = (
+    *("model", "task", "method", "kind", "node_effects", "faithfulness", "units", "evaluations"),
+    *("settings", "warnings"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +196,8 @@ class Circuit:
         """
         run = load_run(path, schema=SCHEMA)
         r = run.result
+        if missing := [name for name in _READ if name not in r] + ["kept"] * ("kept" not in run.tensors):
+            raise ResultError(f"Run {str(path)!r} lacks {', '.join(missing)}, which a circuit has. Make it again.")
         made_with = {name: r[name] for name in ("command", "device", "dtype", "versions") if name in r}
         return cls(
             model=ModelInfo(**r["model"]),
