@@ -79,7 +79,7 @@ class CircuitSweep:
 def sweep_circuits(
     search: Callable[[Mapping[str, Any], Progress], Circuit],
     method: str,
-    values: Sequence[float],
+    values: Sequence[float | int],
     *,
     progress: Progress,
 ) -> CircuitSweep:
@@ -108,10 +108,12 @@ def sweep_circuits(
 
         return search({name: int(value) if name == "top" else value}, named)
 
-    return CircuitSweep(parameter=name, values=tuple(values), circuits=tuple(found(value) for value in values))
+    return CircuitSweep(
+        parameter=name, values=tuple(map(float, values)), circuits=tuple(found(value) for value in map(float, values))
+    )
 
 
-def _shown(value: float) -> str:
+def _shown(value: float | int) -> str:
     """All digits, so that no two values look the same."""
     return repr(float(value)).removesuffix(".0")
 

@@ -117,7 +117,13 @@ def compare(
     ablation, method, options = parse_ablation(ablation), parse_discovery_method(method), options or SearchOptions()
     check_options(method, options)
     batches = shared_batches(
-        teacher, student, task, n_prompts=n_prompts, seed=seed, need_corrupted=ablation.needs_corrupted
+        teacher,
+        student,
+        task,
+        n_prompts=n_prompts,
+        seed=seed,
+        need_corrupted=ablation.needs_corrupted,
+        progress=progress,
     )
     circuits: list[Circuit] = []
     for side, model, batch in zip(("teacher", "student"), (teacher, student), batches, strict=True):
