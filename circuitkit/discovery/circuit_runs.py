@@ -11,11 +11,20 @@ from torch import Tensor
 from circuitkit.core.edge import EdgeSpace
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
-from circuitkit.discovery.circuit_parts import PartSpace
+from circuitkit.discovery.circuit_parts import CircuitKind, PartSpace
 from circuitkit.interventions.circuit_runner import CircuitRunner
 
 AT_ONCE = 16
 """Circuits between two reports of progress."""
+
+
+def together(kind: CircuitKind) -> int:
+    """How many circuits that differ in many parts to run together.
+
+    Sets of edges that have little in common cost many times more together than apart: what each receiver reads must
+    then be summed for every set from every sender on which any two differ. In sets of nodes all receivers read alike.
+    """
+    return 1 if kind == "edges" else AT_ONCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,13 +53,16 @@ class CircuitRuns:
         """How many circuits were run so far."""
         return len(self.known)
 
-    def run(self, circuits: Iterable[Bool[Tensor, "receiver sender"]], n: int, *, stage: str) -> list[bytes]:
+    def run(
+        self, circuits: Iterable[Bool[Tensor, "receiver sender"]], n: int, *, stage: str, at_once: int = AT_ONCE
+    ) -> list[bytes]:
         """Run circuits that were not run before.
 
         Args:
             circuits: They are made when they are needed: many do not fit into memory at once.
             n: How many there are.
             stage: Name of this work in progress reports.
+            at_once: How many to run together.
 
         Returns:
             The key of each circuit in `known`.
@@ -62,7 +74,7 @@ class CircuitRuns:
             keys.append(_key(kept))
             if keys[-1] not in self.known:
                 waiting[keys[-1]] = kept
-            if len(waiting) == AT_ONCE:
+            if len(waiting) == at_once and len(keys) < n:
                 self._run(waiting)
                 self.progress(stage, len(keys), n)
         if waiting:
@@ -77,7 +89,7 @@ class CircuitRuns:
         waiting.clear()
 
     def logit_diffs(
-        self, space: PartSpace, circuits: Bool[Tensor, "circuit part"], *, stage: str
+        self, space: PartSpace, circuits: Bool[Tensor, "circuit part"], *, stage: str, at_once: int = AT_ONCE
     ) -> Float[Tensor, "circuit prompt"]:
         """Logit difference of every circuit and prompt, in logits.
 
@@ -85,14 +97,16 @@ class CircuitRuns:
             space: The parts.
             circuits: Sets of parts to keep.
             stage: Name of this work in progress reports.
+            at_once: How many to run together.
 
         Raises:
             OptionError: The runner does not measure logit differences.
         """
-        return self.logit_diffs_of((space.mask(parts) for parts in circuits), len(circuits), stage=stage)
+        sets = (space.mask(parts) for parts in circuits)
+        return self.logit_diffs_of(sets, len(circuits), stage=stage, at_once=at_once)
 
     def logit_diffs_of(
-        self, circuits: Iterable[Bool[Tensor, "receiver sender"]], n: int, *, stage: str
+        self, circuits: Iterable[Bool[Tensor, "receiver sender"]], n: int, *, stage: str, at_once: int = AT_ONCE
     ) -> Float[Tensor, "circuit prompt"]:
         """The same of `n` sets of edges.
 
@@ -100,7 +114,8 @@ class CircuitRuns:
             OptionError: The runner does not measure logit differences.
         """
         self.require_logit_diff()
-        return torch.stack([self.known[key]["logit_diff"] for key in self.run(circuits, n, stage=stage)])
+        keys = self.run(circuits, n, stage=stage, at_once=at_once)
+        return torch.stack([self.known[key]["logit_diff"] for key in keys])
 
     def require_logit_diff(self) -> None:
         """Check that logit differences are measured.

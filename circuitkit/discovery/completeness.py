@@ -11,7 +11,7 @@ from torch import Tensor
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.discovery.circuit_parts import CircuitKind, PartSpace, parse_kind
-from circuitkit.discovery.circuit_runs import CircuitRuns, runs_of
+from circuitkit.discovery.circuit_runs import CircuitRuns, runs_of, together
 from circuitkit.discovery.resampled import Bootstrap, ci95
 from circuitkit.interventions.circuit_runner import CircuitRunner
 
@@ -92,7 +92,8 @@ def completeness(
     circuit = space.parts(kept)
     coins = torch.randint(2, (n_subsets, len(space)), generator=torch.Generator().manual_seed(seed)).bool()
     subsets = coins & circuit
-    found = runs.logit_diffs(space, torch.cat([circuit & ~subsets, ~subsets]), stage="completeness")
+    sets = torch.cat([circuit & ~subsets, ~subsets])
+    found = runs.logit_diffs(space, sets, stage="completeness", at_once=together(space.kind))
     return Completeness(
         removed=tuple(int(n) for n in subsets.sum(1)),
         circuit=found[:n_subsets],

@@ -13,7 +13,7 @@ from torch import Tensor
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.discovery.circuit_parts import CircuitKind, PartSpace, parse_kind
-from circuitkit.discovery.circuit_runs import CircuitRuns, runs_of
+from circuitkit.discovery.circuit_runs import CircuitRuns, runs_of, together
 from circuitkit.discovery.faithfulness import normalised
 from circuitkit.discovery.resampled import Bootstrap, ci95, clearly_not_0
 from circuitkit.discovery.select import without_dead_ends
@@ -153,7 +153,8 @@ def curve(
     chosen = [highest(order, sizes) for order in orders]
     grown = (_circuit(space, parts) for rows in chosen for parts in rows)
     circuits = chain([torch.zeros_like(runs.space.possible)], grown)
-    found = runs.logit_diffs_of(circuits, 1 + len(orders) * len(sizes), stage="curve")
+    n = 1 + len(orders) * len(sizes)
+    found = runs.logit_diffs_of(circuits, n, stage="curve", at_once=together(space.kind))
     by_order = found[1:].unflatten(0, (len(orders), len(sizes)))
     return Curve(
         kind=space.kind,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from circuitkit.core.progress import Progress, silent
 from circuitkit.discovery.circuit_parts import CircuitKind, PartSpace, parse_kind
-from circuitkit.discovery.circuit_runs import CircuitRuns, runs_of
+from circuitkit.discovery.circuit_runs import CircuitRuns, runs_of, together
 from circuitkit.discovery.resampled import Bootstrap, ci95, clearly_not_0
 from circuitkit.interventions.circuit_runner import CircuitRunner
 
@@ -176,7 +176,8 @@ def faithfulness(
     runs.require_logit_diff()
     space = PartSpace(space=runs.space, kind=parse_kind(kind))
     sets = [torch.zeros_like(kept), kept, space.mask(~space.parts(kept))]
-    corrupted, circuit, complement = (runs.known[key] for key in runs.run(sets, 3, stage="faithfulness"))
+    keys = runs.run(sets, 3, stage="faithfulness", at_once=together(space.kind))
+    corrupted, circuit, complement = (runs.known[key] for key in keys)
     clean = runs.runner.clean
     return Faithfulness(
         kind=space.kind,

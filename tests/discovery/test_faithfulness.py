@@ -231,7 +231,7 @@ def test_circuits_are_run_once_and_progress_is_told(runners):
     runner, told = runners["gpt2"], []
     runs = CircuitRuns(runner=runner, progress=lambda *now: told.append(now))
     first = faithfulness(runs, some_edges(runner.space), bootstrap=0)
-    assert (told, runs.n_run) == ([("faithfulness", 0, 3), ("faithfulness", 3, 3)], 3)
+    assert (told, runs.n_run) == ([("faithfulness", n, 3) for n in range(4)], 3)  # edges: each set by itself
     again = faithfulness(runs, some_edges(runner.space), bootstrap=0)
     assert runs.n_run == 3
     assert torch.equal(first.circuit, again.circuit)
@@ -241,6 +241,13 @@ def test_circuits_are_run_once_and_progress_is_told(runners):
     assert told == [("x", 0, 40), ("x", 16, 40), ("x", 32, 40), ("x", 40, 40)]
     plain = runner.run(PartSpace(space=runs.space, kind="edges").mask(sets))["logit_diff"]
     torch.testing.assert_close(values, plain, atol=1e-4, rtol=0)
+
+
+def test_sets_of_nodes_are_run_together(runners):
+    runner, told = runners["gpt2"], []
+    runs = CircuitRuns(runner=runner, progress=lambda *now: told.append(now))
+    faithfulness(runs, runner.space.of_nodes(runner.model.components[:2]), kind="nodes", bootstrap=0)
+    assert told == [("faithfulness", 0, 3), ("faithfulness", 3, 3)]
 
 
 def test_completeness_worked_by_hand():
