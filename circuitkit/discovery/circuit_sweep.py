@@ -102,6 +102,11 @@ def sweep_circuits(
     if name == "top" and (broken := [v for v in values if v != int(v)]):
         raise OptionError(f"{broken[0]:g} is no number of parts to keep; method {method!r} sweeps whole numbers.")
 
+    most = 1.0 if name == "threshold" else float("inf")
+    if broken := [v for v in values if not 0 < v < most]:  # before the first search, not after those of the others
+        wanted = "between 0 and 1" if name == "threshold" else "above 0"
+        raise OptionError(f"{broken[0]:g} cannot be a {name} of {method!r}; give values {wanted}.")
+
     def found(value: float) -> Circuit:
         def named(stage: str, done: int, total: int) -> None:
             progress(f"{name} {_shown(value)}: {stage}", done, total)

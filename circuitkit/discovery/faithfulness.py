@@ -117,6 +117,8 @@ class Faithfulness:
         means = dict(zip(_FIGURES, self._measured[0].tolist(), strict=True))
         model, corrupted = means["model_logit_diff"], means["corrupted_logit_diff"]
         found: list[str] = []
+        if len(self.model) == 1:
+            return ("Faithfulness is not given: one prompt has no standard error; give more prompts.",)
         if not self.is_defined:
             found.append(
                 f"Faithfulness is not given: the logit difference of the model ({model:.2f}) is not clearly different "

@@ -114,8 +114,9 @@ def test_notices_are_said_once():
         ("acdc", (0.1, float("nan")), "nan cannot be a tau"),
         ("eap", (3.0, float("inf")), "inf cannot be a top"),
         ("eap", (2.5,), "2.5 is no number of parts"),
-        ("influence", (0,), "0 components"),
-        ("prune", (0.0,), "between 0 and 1"),
+        ("influence", (3, 0), "0 cannot be a top of 'influence'; give values above 0"),
+        ("prune", (0.2, 1.0), "1 cannot be a threshold of 'prune'; give values between 0 and 1"),
+        ("acdc", (0.1, -0.1), "-0.1 cannot be a tau"),
     ],
 )
 def test_values_that_cannot_be_are_refused(method, values, match):
