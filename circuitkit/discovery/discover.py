@@ -4,14 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
+
 from circuitkit.core.bootstrap import prompt_means
 from circuitkit.core.component import Component
 from circuitkit.core.digest import digest
+from circuitkit.core.edge import EdgeSpace
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.core.seeds import check_seed
+from circuitkit.discovery.baseline import measure_baseline
 from circuitkit.discovery.circuit import Circuit, NodeEffect
 from circuitkit.discovery.influence import about_precision
 from circuitkit.discovery.judge import Judgement, judge
@@ -23,6 +27,7 @@ from circuitkit.discovery.search import (
     Search,
     SearchOptions,
     check_options,
+    check_sizes,
     parse_discovery_method,
 )
 from circuitkit.interventions.ablation import Ablation, parse_ablation
@@ -112,6 +117,8 @@ def discover(
         runner=runners,
         progress=progress,
     )
+    check_sizes(method, options, runners.space)
+    doubt = measure_baseline(runners("logit_diff").clean["logit_diff"], None).warning(model.info.name)
     found = find(method, search)
     judgement = None if judged == "none" else _judge(search, runners, found, judged, bootstrap=bootstrap)
     circuit = Circuit(
@@ -131,7 +138,7 @@ def discover(
         evaluations=found.evaluations,
         settings={
             "method": method,
-            "n_prompts": n_prompts,
+            "n_prompts": len(batch.pairs) if isinstance(task, PromptBatch) else n_prompts,
             "ablation": ablation.value,
             **settings,
             "judge": judged,
@@ -142,9 +149,11 @@ def discover(
         },
         made_with=made_with,
         notices=(
+            *([doubt] if doubt else []),
             *found.warnings,
             *batch.notices,
             *about_precision(model),
+            *_about_decisions(model, found),
             *(() if judgement is None else judgement.warnings),
         ),
     )
@@ -170,6 +179,7 @@ class _Runners:
     ) -> None:
         self._first: CircuitRunner | None = None
         self._job = model, batch, ablation, batch_size, progress, plain
+        self.space = EdgeSpace(model.info.n_layers, model.info.n_heads)
 
     def __call__(self, *metrics: str) -> CircuitRunner:
         model, batch, ablation, batch_size, progress, plain = self._job
@@ -215,6 +225,16 @@ def _with_effects(
         measured = judgement.minimality.losses.double().mean(1).tolist()
         losses |= {Component.parse(name): loss for name, loss in zip(judgement.minimality.names, measured, strict=True)}
     return {node: NodeEffect(drop=drops[node], loss=losses.get(node)) for node in nodes}
+
+
+def _about_decisions(model: HookedModel, found: Found) -> tuple[str, ...]:
+    """In half precision, what is decided one part at a time depends on what runs beside it."""
+    if model.dtype == torch.float32 or not found.evaluations:
+        return ()
+    return (
+        "Parts whose effect is below the rounding of this number format were kept or removed by chance: --sequential "
+        "or another --batch-size may give another circuit; --dtype float32 does not.",
+    )
 
 
 def _options(options: SearchOptions | None, given: dict[str, Any]) -> SearchOptions:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from circuitkit.core.component import Component
+from circuitkit.core.edge import EdgeSpace
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress
 from circuitkit.core.run_directory import ShardStore
@@ -77,6 +78,7 @@ NAMED_APART: dict[str, frozenset[str]] = {
 """Options that a method's finished pieces either do not depend on or carry in their names: effects of edges that are
 measured once serve every threshold and size."""
 
+_SHARES, _COUNTS = frozenset({"threshold", "node_threshold"}), frozenset({"top", "passes", "steps"})
 _EXCLUSIVE = ("threshold", "top", "min_effect")
 
 
@@ -160,7 +162,30 @@ def check_options(method: str, options: SearchOptions) -> None:
         if name not in TAKES[method]:
             takes = ", ".join(sorted(TAKES[method])).replace("_", "-")
             raise OptionError(f"Method {method!r} does not take --{name.replace('_', '-')}; it takes {takes}.")
+        _check_range(name, value)
     rules = [name for name in given if name in _EXCLUSIVE]
     if len(rules) > 1:
         named = " and ".join(f"--{name.replace('_', '-')}" for name in rules)
         raise OptionError(f"{named} each say how large the circuit is; give one of them.")
+
+
+def check_sizes(method: str, options: SearchOptions, space: EdgeSpace) -> None:
+    """Refuse a circuit larger than the model.
+
+    Raises:
+        OptionError: More parts are asked for than there are.
+    """
+    most, parts = (len(space.senders) - 1, "nodes") if method == "influence" else (space.n_edges, "edges")
+    if options.top is not None and options.top > most:
+        raise OptionError(f"--top {options.top} asks for more {parts} than the model has; give 1 to {most}.")
+
+
+def _check_range(name: str, value: Any) -> None:  # noqa: ANN401 - a field of SearchOptions
+    """Before anything is run, what no model can change."""
+    option = f"--{name.replace('_', '-')}"
+    if name in _SHARES and not 0 < value < 1:
+        raise OptionError(f"{option} {value:g} is not a share of the logit difference; give one between 0 and 1.")
+    if name == "tau" and value <= 0:
+        raise OptionError(f"{option} {value:g} would keep every edge but those without any effect; give one above 0.")
+    if name in _COUNTS and value < 1:
+        raise OptionError(f"{option} {value} is too few; give 1 or more.")

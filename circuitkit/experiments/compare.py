@@ -8,12 +8,19 @@ from typing import Any
 from circuitkit.alignment.align import align
 from circuitkit.alignment.prompts import shared_batches
 from circuitkit.alignment.result import AlignmentResult
+from circuitkit.core.edge import EdgeSpace
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.run_directory import save_run
 from circuitkit.discovery.circuit import Circuit
 from circuitkit.discovery.discover import N_PROMPTS, Judge, discover
-from circuitkit.discovery.search import DiscoveryMethod, SearchOptions, check_options, parse_discovery_method
+from circuitkit.discovery.search import (
+    DiscoveryMethod,
+    SearchOptions,
+    check_options,
+    check_sizes,
+    parse_discovery_method,
+)
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.models.hooked_model import HookedModel
@@ -116,6 +123,8 @@ def compare(
     """
     ablation, method, options = parse_ablation(ablation), parse_discovery_method(method), options or SearchOptions()
     check_options(method, options)
+    for model in (teacher, student):
+        check_sizes(method, options, EdgeSpace(model.info.n_layers, model.info.n_heads))
     batches = shared_batches(
         teacher,
         student,

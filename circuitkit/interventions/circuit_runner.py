@@ -1,8 +1,7 @@
 """Run sets of edges of a model on a batch of prompts: shard by shard, within the memory there is."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
 from math import ceil
 
@@ -11,15 +10,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuitkit.core.edge import EdgeSpace
-from circuitkit.core.errors import ModelError, OptionError
+from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.edge_forward import EdgeForward
 from circuitkit.interventions.edge_replay import EdgeReplay
 from circuitkit.interventions.engine import PROMPTS_PER_SHARD
-from circuitkit.interventions.metric import Metric, MetricName, parse_metric
+from circuitkit.interventions.metric import MetricName, parse_metric
+from circuitkit.interventions.prepared_prompts import PreparedPrompts
 from circuitkit.interventions.replacement import Replacement, fitting_replacement
-from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
+from circuitkit.interventions.row_budget import BatchSize, RowBudget, free_memory, is_out_of_memory
 from circuitkit.interventions.rows import shards, take
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch
@@ -30,18 +30,11 @@ SHARE_COMPUTED = 0.3
 """Rough: of a replay's operations, of what it takes to start those of one block, and of the model that it computes.
 They only decide how many sets are tried at a time in vain or not, never what is found."""
 
+SHARE_KEPT = 0.2
+"""Of the free memory: for writes of the clean run that are kept because they may be asked for again."""
+
 Measured = dict[str, Float[Tensor, "circuit prompt"]]
 """By metric: a number for every circuit and prompt."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Shard:
-    rows: Int[Tensor, " row"]
-    answers: Int[Tensor, "row 2"]
-    tokens: Int[Tensor, "row token"] | None
-    length: int
-    forward: EdgeForward | EdgeReplay
-    clean: Float[Tensor, "row logit"]
 
 
 class CircuitRunner:
@@ -83,8 +76,11 @@ class CircuitRunner:
             if isinstance(source, str)
             else source
         )
-        self._shards = [self._shard(rows, self._forward(rows)) for rows in shards(batch, PROMPTS_PER_SHARD)]
-        self.clean = self._measured_clean()
+        at_once = min(PROMPTS_PER_SHARD, self._budget.rows(batch.clean.ids.shape[1]))
+        parts = shards(batch, at_once)
+        self._cache_bytes = int(SHARE_KEPT * free_memory(model.device)) // len(parts)
+        self._shards = [shard for rows in parts for shard in self._prepared(rows)]
+        self.clean = self._clean()
 
     def measuring(self, *metrics: MetricName | str) -> "CircuitRunner":
         """The same model and prompts with other metrics; what is prepared is shared.
@@ -94,8 +90,10 @@ class CircuitRunner:
         """
         other = copy(self)
         other.metrics = tuple(parse_metric(metric) for metric in metrics)
-        other._shards = [other._shard(shard.rows, shard.forward) for shard in self._shards]
-        other.clean = other._measured_clean()
+        other._shards = [
+            PreparedPrompts.of(self.batch, shard.rows, shard.forward, other.metrics) for shard in self._shards
+        ]
+        other.clean = other._clean()
         return other
 
     @property
@@ -107,30 +105,32 @@ class CircuitRunner:
         work = SHARE_COMPUTED * 2 * per_token * tokens / OPERATIONS_A_SECOND.get(device, 1e12)
         return work / (SECONDS_A_BLOCK * info.n_layers * len(self._shards))
 
-    def _measured_clean(self) -> dict[str, Float[Tensor, " prompt"]]:
-        found = self._measure(lambda shard: [(0, shard.clean[None])], 1)
-        return {name: value[0] for name, value in found.items()}
+    def _clean(self) -> dict[str, Float[Tensor, " prompt"]]:
+        out = {str(metric.name): torch.zeros(len(self.batch.pairs)) for metric in self.metrics}
+        for shard in self._shards:
+            for name, value in shard.measure().items():
+                out[name][shard.rows] = value[0]
+        return out
 
-    @property
-    def _whole_vocabulary(self) -> bool:
-        return any(metric.whole_vocabulary for metric in self.metrics)
+    def _prepared(self, rows: Int[Tensor, " row"]) -> list[PreparedPrompts]:
+        """Prompts ready to run, in halves where memory is short."""
+        kind = EdgeForward if self._plain else partial(EdgeReplay, cache_bytes=self._cache_bytes)
+        try:
+            taken = take(self.batch.clean, rows, self.model)
+            forward = kind(self.model, taken, self._values(rows, taken.ids.shape[1]))
+            return [PreparedPrompts.of(self.batch, rows, forward, self.metrics)]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise self._short_of_memory() from error
+        # out of the handler, so that what the failed run held is free again
+        return [shard for half in rows.tensor_split(2) for shard in self._prepared(half)]
 
-    def _forward(self, rows: Int[Tensor, " row"]) -> EdgeForward | EdgeReplay:
-        taken = take(self.batch.clean, rows, self.model)
-        kind = EdgeForward if self._plain else EdgeReplay
-        return kind(self.model, taken, self._values(rows, taken.ids.shape[1]))
-
-    def _shard(self, rows: Int[Tensor, " row"], forward: EdgeForward | EdgeReplay) -> _Shard:
-        answers = torch.stack([self.batch.correct_ids[rows], self.batch.incorrect_ids[rows]], 1)
-        tokens = None if self._whole_vocabulary else answers.to(self.model.device)
-        clean = forward.run(self.space.possible[None], tokens)[0]
-        if not bool(clean.isfinite().all()):
-            raise ModelError(
-                f"{self.model.info.name!r} gives logits that are not finite numbers in {self.model.dtype}; its weights "
-                "are too large for this number format or broken. Try --dtype float32."
-            )
-        return _Shard(
-            rows=rows, answers=answers, tokens=tokens, length=forward.rows.ids.shape[1], forward=forward, clean=clean
+    def _short_of_memory(self) -> OptionError:
+        return OptionError(
+            f"Out of memory on {self.model.device} with {self.model.info.name!r} on one prompt; give --dtype bfloat16, "
+            "fewer or shorter prompts, or a device with more memory."
         )
 
     def run(self, kept: Bool[Tensor, "circuit receiver sender"]) -> Measured:
@@ -145,44 +145,40 @@ class CircuitRunner:
         Raises:
             OptionError: Memory is short for one prompt.
         """
-        return self._measure(lambda shard: self._logits(shard, kept), len(kept))
+        out = {str(metric.name): torch.zeros(len(kept), len(self.batch.pairs)) for metric in self.metrics}
+        if not len(kept):
+            return out
+        waiting, done = self._shards[::-1], list[PreparedPrompts]()
+        while waiting:
+            shard = waiting.pop()
+            found = self._measured(shard, kept)
+            if found is None:  # from now on these prompts are run in halves
+                waiting += [part for half in shard.rows.tensor_split(2) for part in self._prepared(half)][::-1]
+                continue
+            done.append(shard)
+            for name, value in found.items():
+                out[name][:, shard.rows] = value
+        self._shards = done
+        return out
 
-    def _measure(self, logits: Callable[[_Shard], Iterable[tuple[int, Tensor]]], n_circuits: int) -> Measured:
-        out = {metric.name: torch.zeros(n_circuits, len(self.batch.pairs)) for metric in self.metrics}
-        for shard in self._shards:
-            for start, some in logits(shard):
-                for metric in self.metrics:
-                    of = partial(self._seen_by, metric, shard)
-                    value = metric.measure(of(some), of(shard.clean), shard.answers).cpu()
-                    out[metric.name][start : start + len(some), shard.rows] = value
-        return {str(name): value for name, value in out.items()}
-
-    def _seen_by(
-        self, metric: Metric, shard: _Shard, logits: Float[Tensor, "*circuit row logit"]
-    ) -> Float[Tensor, "*circuit row seen"]:
-        if metric.whole_vocabulary or not self._whole_vocabulary:
-            return logits
-        answers = shard.answers.to(logits.device)
-        return logits.gather(-1, answers.expand(*logits.shape[:-1], 2))
-
-    def _logits(self, shard: _Shard, kept: Bool[Tensor, "circuit receiver sender"]) -> Iterator[tuple[int, Tensor]]:
-        """Logits of as many sets at a time as fit, with the number of the first of them."""
+    def _measured(self, shard: PreparedPrompts, kept: Bool[Tensor, "circuit receiver sender"]) -> Measured | None:
+        """As many sets at a time as fit; None where one set does not fit with all of these prompts."""
+        parts: list[Measured] = []
         start = 0
         while start < len(kept):
             at_once = max(1, self._budget.rows(shard.length) // len(shard.rows))
             left = len(kept) - start
             some = kept[start : start + ceil(left / ceil(left / at_once))]  # all of about one size
             try:
-                logits = shard.forward.run(some, shard.tokens)
+                parts.append(shard.measure(some))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
+                if len(some) == len(shard.rows) == 1:
+                    raise self._short_of_memory() from error
                 if len(some) == 1:
-                    raise OptionError(
-                        f"Out of memory on {self.model.device} with {self.model.info.name!r} on {len(shard.rows)} "
-                        "prompts; give fewer prompts, --dtype bfloat16, or a device with more memory."
-                    ) from error
+                    return None
                 self._budget.halve()
                 continue
-            yield start, logits
             start += len(some)
+        return {str(m.name): torch.cat([part[m.name] for part in parts]) for m in self.metrics}

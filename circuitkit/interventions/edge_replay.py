@@ -32,13 +32,14 @@ class EdgeReplay:
         model: The model; its raw module must be in evaluation mode.
         rows: The prompts.
         values: What senders write on edges that are not kept.
+        cache_bytes: How much of the clean run's writes may be kept to be used again.
     """
 
     @torch.no_grad()
-    def __init__(self, model: HookedModel, rows: Rows, values: Values) -> None:
+    def __init__(self, model: HookedModel, rows: Rows, values: Values, *, cache_bytes: int = 2**30) -> None:
         self.model, self.rows = model, rows
         self.space = EdgeSpace(model.info.n_layers, model.info.n_heads)
-        self.writes = EdgeWrites(model, rows, values)
+        self.writes = EdgeWrites(model, rows, values, cache_bytes=cache_bytes)
         self.rotary = model.family.rotary(model.raw, rows.ids)
 
     @torch.no_grad()

@@ -23,10 +23,12 @@ class EdgeWrites:
         model: The model.
         rows: The prompts.
         values: Replacement values.
+        cache_bytes: How much of what `clean_change` gives may be kept to be given again.
     """
 
-    def __init__(self, model: HookedModel, rows: Rows, values: Values) -> None:
+    def __init__(self, model: HookedModel, rows: Rows, values: Values, *, cache_bytes: int) -> None:
         self.model, self.rows, self._values = model, rows, values
+        self._cache_left = cache_bytes
         self.family, self.blocks = model.family, model.family.blocks(model.raw)
         clean = run_clean(model, rows)
         self.hidden, self.z, self.mlp, self.last = clean.hidden, clean.z, clean.mlp, clean.resid
@@ -56,7 +58,8 @@ class EdgeWrites:
 
     def clean_change(self, column: int, space: EdgeSpace) -> Float[Tensor, "1 row pos d_model"]:
         """By how much a sender's write in the clean run differs from its replacement."""
-        if column not in self._changes:
+        found = self._changes.get(column)
+        if found is None:
             component = space.senders[column].component
             if component is None:
                 change = self.hidden[0] - self.replaced_embed
@@ -65,8 +68,12 @@ class EdgeWrites:
             else:
                 z = self.z[component.layer][None, :, :, component.head, None]
                 change = self.head_changes(component.layer, [component.head], z)[0][0]
-            self._changes[column] = change[None]
-        return self._changes[column]
+            found = change[None]
+            size = found.numel() * found.element_size()
+            if size <= self._cache_left:
+                self._cache_left -= size
+                self._changes[column] = found
+        return found
 
     @property
     def replaced_embed(self) -> Float[Tensor, "#row #pos d_model"]:

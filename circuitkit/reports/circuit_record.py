@@ -91,6 +91,8 @@ class CircuitRecord(Record):
     def edge_unit(self) -> str:
         """Unit of the effects of edges: that of the metric the method used."""
         words = f"{self.units.get('effect', '')} {self.settings.get('metric', '')}".lower()
+        if "probability" in words:
+            return "probability"
         return "nats" if "kl" in words or "nats" in words else "logits"
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ def verb_for(judged: Judgement | None) -> str:
         return "were kept, but how much of the answer they keep was not measured"
     faithfulness = judged.faithfulness
     if faithfulness is None:
-        return "have no defined faithfulness, because corruption hardly changes the answer"
+        return "have no defined faithfulness, because the effect of corruption is not clear on these prompts"
     percent = share(faithfulness.mean)
     if (faithfulness.ci95[0] if faithfulness.ci95 else faithfulness.mean) <= 0:
         return f"cannot be shown to reproduce any of the answer (faithfulness {percent})"
