@@ -79,6 +79,7 @@ NAMED_APART: dict[str, frozenset[str]] = {
 measured once serve every threshold and size."""
 
 _SHARES, _COUNTS = frozenset({"threshold", "node_threshold"}), frozenset({"top", "passes", "steps"})
+_NAMED = {"top": "edges or nodes"}
 _EXCLUSIVE = ("threshold", "top", "min_effect")
 
 
@@ -177,7 +178,9 @@ def check_sizes(method: str, options: SearchOptions, space: EdgeSpace) -> None:
     """
     most, parts = (len(space.senders) - 1, "nodes") if method == "influence" else (space.n_edges, "edges")
     if options.top is not None and options.top > most:
-        raise OptionError(f"--top {options.top} asks for more {parts} than the model has; give 1 to {most}.")
+        raise OptionError(
+            f"--top {options.top} asks for more {parts} than there are: the model has {most}; give 1 to {most}."
+        )
 
 
 def _check_range(name: str, value: Any) -> None:  # noqa: ANN401 - a field of SearchOptions
@@ -186,6 +189,8 @@ def _check_range(name: str, value: Any) -> None:  # noqa: ANN401 - a field of Se
     if name in _SHARES and not 0 < value < 1:
         raise OptionError(f"{option} {value:g} is not a share of the logit difference; give one between 0 and 1.")
     if name == "tau" and value <= 0:
-        raise OptionError(f"{option} {value:g} would keep every edge but those without any effect; give one above 0.")
+        raise OptionError(
+            f"{option} {value:g} is not positive: every edge but those without any effect would stay; try 0.01."
+        )
     if name in _COUNTS and value < 1:
-        raise OptionError(f"{option} {value} is too few; give 1 or more.")
+        raise OptionError(f"{option} {value} is too few: {value} {_NAMED.get(name, name)} cannot be; give 1 or more.")
