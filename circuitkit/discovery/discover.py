@@ -17,6 +17,7 @@ from circuitkit.core.run_directory import ShardStore
 from circuitkit.core.seeds import check_seed
 from circuitkit.discovery.baseline import measure_baseline
 from circuitkit.discovery.circuit import Circuit, NodeEffect
+from circuitkit.discovery.circuit_parts import PartSpace
 from circuitkit.discovery.influence import about_precision
 from circuitkit.discovery.judge import Judgement, judge
 from circuitkit.discovery.methods import DEFAULTS, find
@@ -41,6 +42,10 @@ from circuitkit.tasks.describe import describe_task
 from circuitkit.tasks.task import Task
 
 N_PROMPTS = 64
+UNITS = {
+    "drop": "fall of the model's logit difference when the node alone is ablated, in logits",
+    "loss": "fall of the circuit's logit difference when the node is removed from it, in logits",
+}
 Judge = Literal["basic", "full", "none"]
 
 
@@ -118,7 +123,7 @@ def discover(
         progress=progress,
     )
     check_sizes(method, options, runners.space)
-    doubt = measure_baseline(runners("logit_diff").clean["logit_diff"], None).warning(model.info.name)
+    doubts = _doubts(runners)
     found = find(method, search)
     judgement = None if judged == "none" else _judge(search, runners, found, judged, bootstrap=bootstrap)
     circuit = Circuit(
@@ -130,11 +135,7 @@ def discover(
         edge_effects=found.edge_effects,
         node_effects=found.node_effects,
         faithfulness=None if judgement is None else judgement.to_dict(),
-        units={
-            "drop": "fall of the model's logit difference when the node alone is ablated, in logits",
-            "loss": "fall of the circuit's logit difference when the node is removed from it, in logits",
-            **({} if found.effect_unit is None else {"effect": found.effect_unit}),
-        },
+        units={**UNITS, **({} if found.effect_unit is None else {"effect": found.effect_unit})},
         evaluations=found.evaluations,
         settings={
             "method": method,
@@ -148,17 +149,8 @@ def discover(
             "data": task.data if isinstance(task, Task) else None,
         },
         made_with=made_with,
-        notices=(
-            *([doubt] if doubt else []),
-            *found.warnings,
-            *batch.notices,
-            *about_precision(model),
-            *_about_decisions(model, found),
-            *(() if judgement is None else judgement.warnings),
-        ),
+        notices=(*doubts, *_notices(search, found, judgement)),
     )
-    if not circuit.nodes:
-        circuit = replace(circuit, notices=("The circuit is empty: no head or MLP is in it.", *circuit.notices))
     if judgement is None:
         return circuit
     return replace(circuit, node_effects=_with_effects(search, circuit.nodes, found, judgement))
@@ -225,6 +217,27 @@ def _with_effects(
         measured = judgement.minimality.losses.double().mean(1).tolist()
         losses |= {Component.parse(name): loss for name, loss in zip(judgement.minimality.names, measured, strict=True)}
     return {node: NodeEffect(drop=drops[node], loss=losses.get(node)) for node in nodes}
+
+
+def _doubts(runners: _Runners) -> tuple[str, ...]:
+    """What must be said of a model that does not clearly do the task, whether or not the method needs it to."""
+    runner = runners("logit_diff")
+    warning = measure_baseline(runner.clean["logit_diff"], None).warning(runner.model.info.name)
+    return () if warning is None else (warning,)
+
+
+def _notices(search: Search, found: Found, judgement: Judgement | None) -> tuple[str, ...]:
+    """Everything that a reader must see beside the numbers."""
+    parts = PartSpace(space=EdgeSpace(search.model.info.n_layers, search.model.info.n_heads), kind=found.kind)
+    empty = not parts.components_in(found.kept)
+    return (
+        *(["The circuit is empty: no head or MLP is in it."] if empty else []),
+        *found.warnings,
+        *search.batch.notices,
+        *about_precision(search.model),
+        *_about_decisions(search.model, found),
+        *(() if judgement is None else judgement.warnings),
+    )
 
 
 def _about_decisions(model: HookedModel, found: Found) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from circuitkit.discovery.minimality import minimality
 from circuitkit.discovery.search import TAKES, SearchOptions
 from circuitkit.interventions.circuit_runner import CircuitRunner
 from circuitkit.models.loading import load_model, wrap_model
+from circuitkit.tasks.batch import build_batch
 from circuitkit.tasks.loading import load_task
 
 every_method = pytest.mark.parametrize("method", OPTIONS)
@@ -464,3 +465,18 @@ def test_progress_reports_stay_within_what_they_said():
         assert all(0 <= done <= total for _, done, total in reports)
         last = {stage: (done, total) for stage, done, total in reports}
         assert all(done == total for done, total in last.values()), last
+
+
+def test_a_model_that_does_the_opposite_is_named_whatever_the_method(small_case_of_the_opposite):
+    model, batch = small_case_of_the_opposite
+    for options in ({"method": "acdc", "tau": 5.0}, {"method": "influence", "top": 3}, {"method": "eap", "top": 5}):
+        circuit = discover(model, batch, judged="none", **options)
+        assert any("does not do this task" in notice for notice in circuit.notices)
+        assert circuit.settings["n_prompts"] == len(batch.pairs)
+
+
+@pytest.fixture
+def small_case_of_the_opposite():
+    model = load_model("toy-distilgpt2")
+    batch = build_batch(load_task("ioi"), model, n_prompts=8)
+    return model, replace(batch, correct_ids=batch.incorrect_ids, incorrect_ids=batch.correct_ids)
