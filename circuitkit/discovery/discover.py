@@ -4,23 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
-
 from circuitkit.core.bootstrap import prompt_means
 from circuitkit.core.component import Component
 from circuitkit.core.digest import digest
-from circuitkit.core.edge import EdgeSpace
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.core.seeds import check_seed
-from circuitkit.discovery.baseline import measure_baseline
 from circuitkit.discovery.circuit import Circuit, NodeEffect
-from circuitkit.discovery.circuit_parts import PartSpace
-from circuitkit.discovery.influence import about_precision
 from circuitkit.discovery.judge import Judgement, judge
 from circuitkit.discovery.methods import DEFAULTS, find
+from circuitkit.discovery.notices import about_ability, about_circuit
+from circuitkit.discovery.runners import Runners
 from circuitkit.discovery.search import (
     NAMED_APART,
     DiscoveryMethod,
@@ -32,7 +28,6 @@ from circuitkit.discovery.search import (
     parse_discovery_method,
 )
 from circuitkit.interventions.ablation import Ablation, parse_ablation
-from circuitkit.interventions.circuit_runner import CircuitRunner
 from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.interventions.sweep import sweep
 from circuitkit.interventions.sweep_key import sweep_key
@@ -109,7 +104,7 @@ def discover(
     settings = {**DEFAULTS[method], **_chosen(options)}
     key = _key(model, batch, ablation, method=method, settings=settings, versions=made_with["versions"])
     plain = method == "acdc" and bool(options.sequential)
-    runners = _Runners(model, batch, ablation, batch_size, progress, plain=plain)
+    runners = Runners(model, batch, ablation, batch_size, progress, plain=plain)
     search = Search(
         model=model,
         batch=batch,
@@ -123,7 +118,7 @@ def discover(
         progress=progress,
     )
     check_sizes(method, options, runners.space)
-    doubts = _doubts(runners)
+    doubts = about_ability(runners("logit_diff"))
     found = find(method, search)
     judgement = None if judged == "none" else _judge(search, runners, found, judged, bootstrap=bootstrap)
     circuit = Circuit(
@@ -149,41 +144,14 @@ def discover(
             "data": task.data if isinstance(task, Task) else None,
         },
         made_with=made_with,
-        notices=(*doubts, *_notices(search, found, judgement)),
+        notices=(*doubts, *about_circuit(search, found, judgement)),
     )
     if judgement is None:
         return circuit
     return replace(circuit, node_effects=_with_effects(search, circuit.nodes, found, judgement))
 
 
-class _Runners:
-    """Runners of one model and batch by metric, which share what they prepare."""
-
-    def __init__(
-        self,
-        model: HookedModel,
-        batch: PromptBatch,
-        ablation: Ablation,
-        batch_size: BatchSize,
-        progress: Progress,
-        *,
-        plain: bool,
-    ) -> None:
-        self._first: CircuitRunner | None = None
-        self._job = model, batch, ablation, batch_size, progress, plain
-        self.space = EdgeSpace(model.info.n_layers, model.info.n_heads)
-
-    def __call__(self, *metrics: str) -> CircuitRunner:
-        model, batch, ablation, batch_size, progress, plain = self._job
-        if self._first is not None:
-            return self._first.measuring(*metrics)
-        self._first = CircuitRunner(
-            model, batch, source=ablation, metrics=metrics, batch_size=batch_size, plain=plain, progress=progress
-        )
-        return self._first
-
-
-def _judge(search: Search, runners: _Runners, found: Found, judged: str, *, bootstrap: int) -> Judgement:
+def _judge(search: Search, runners: Runners, found: Found, judged: str, *, bootstrap: int) -> Judgement:
     full = judged == "full"
     return judge(
         runners("logit_diff", "kl", "top1"),
@@ -217,37 +185,6 @@ def _with_effects(
         measured = judgement.minimality.losses.double().mean(1).tolist()
         losses |= {Component.parse(name): loss for name, loss in zip(judgement.minimality.names, measured, strict=True)}
     return {node: NodeEffect(drop=drops[node], loss=losses.get(node)) for node in nodes}
-
-
-def _doubts(runners: _Runners) -> tuple[str, ...]:
-    """What must be said of a model that does not clearly do the task, whether or not the method needs it to."""
-    runner = runners("logit_diff")
-    warning = measure_baseline(runner.clean["logit_diff"], None).warning(runner.model.info.name)
-    return () if warning is None else (warning,)
-
-
-def _notices(search: Search, found: Found, judgement: Judgement | None) -> tuple[str, ...]:
-    """Everything that a reader must see beside the numbers."""
-    parts = PartSpace(space=EdgeSpace(search.model.info.n_layers, search.model.info.n_heads), kind=found.kind)
-    empty = not parts.components_in(found.kept)
-    return (
-        *(["The circuit is empty: no head or MLP is in it."] if empty else []),
-        *found.warnings,
-        *search.batch.notices,
-        *about_precision(search.model),
-        *_about_decisions(search.model, found),
-        *(() if judgement is None else judgement.warnings),
-    )
-
-
-def _about_decisions(model: HookedModel, found: Found) -> tuple[str, ...]:
-    """In half precision, what is decided one part at a time depends on what runs beside it."""
-    if model.dtype == torch.float32 or not found.evaluations:
-        return ()
-    return (
-        "Parts whose effect is below the rounding of this number format were kept or removed by chance: --sequential "
-        "or another --batch-size may give another circuit; --dtype float32 does not.",
-    )
 
 
 def _options(options: SearchOptions | None, given: dict[str, Any]) -> SearchOptions:
