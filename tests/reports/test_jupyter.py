@@ -5,6 +5,8 @@ import fake_circuit
 import fake_run
 import pytest
 
+from circuitkit.discovery.circuit import Circuit
+from circuitkit.discovery.influence_result import Influence
 from circuitkit.reports.circuit_summary import circuit_summary
 from circuitkit.reports.jupyter import alignment_html, influence_html, load_ipython_extension
 
@@ -71,6 +73,10 @@ def test_extension_serves_the_types_by_name():
     formatter = core.HTMLFormatter()
     load_ipython_extension(SimpleNamespace(display_formatter=SimpleNamespace(formatters={"text/html": formatter})))
 
-    kind = type("Influence", (), {"to_dict": lambda self: fake_run.influence_result()})
-    kind.__module__ = "circuitkit.discovery.influence"
-    assert "matters most" in formatter(kind())
+    for real, result, words in (
+        (Influence, fake_run.influence_result(), "matters most"),
+        (Circuit, fake_circuit.edge_circuit(), "edges"),
+    ):
+        kind = type(real.__name__, (), {"to_dict": lambda self, result=result: result})
+        kind.__module__ = real.__module__
+        assert words in formatter(kind())
