@@ -1,0 +1,1 @@
+"""What is decodable where, and what restores or breaks the behaviour: probes, patching maps, geometry."""
