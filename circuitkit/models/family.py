@@ -48,6 +48,7 @@ class Family(ABC):
         out_proj_path: The output projection. Its input is z of all heads side by side; its output is the
             attention's contribution, bias included.
         mlp_path: The module whose output is the MLP's contribution, bias included.
+        final_norm_path: The norm between the last block and the language-model head; None where there is none.
         forward_kwargs: Arguments for every forward pass. A cache must never be built: under sdpa a stale one
             is used without complaint.
         harmless_extras: Regular expression (full match) of checkpoint entries that this model does not have
@@ -61,6 +62,7 @@ class Family(ABC):
     attention_path: ClassVar[str]
     out_proj_path: ClassVar[str]
     mlp_path: ClassVar[str]
+    final_norm_path: ClassVar[str | None] = None
     forward_kwargs: ClassVar[Mapping[str, bool]]
     harmless_extras: ClassVar[str]
 

@@ -27,6 +27,7 @@ class GPT2Family(Family):
     attention_path = "attn"
     out_proj_path = "attn.c_proj"
     mlp_path = "mlp"
+    final_norm_path = "transformer.ln_f"
     forward_kwargs: ClassVar = {"use_cache": False}
     harmless_extras = r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)"
 

@@ -29,6 +29,7 @@ class LlamaFamily(Family):
     attention_path = "self_attn"
     out_proj_path = "self_attn.o_proj"
     mlp_path = "mlp"
+    final_norm_path = "model.norm"
     forward_kwargs: ClassVar = {"use_cache": False}
     harmless_extras = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
 
