@@ -10,7 +10,7 @@ from circuitkit.core.errors import OptionError
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.roles.places import Places, Side, places_from_keys, readable, side_of
 from circuitkit.tasks.batch import PromptBatch
-from circuitkit.tasks.prompt import END, PromptPair
+from circuitkit.tasks.prompt import END, PromptPair, Span
 
 SEQUENCE_SHARE = 0.5
 """A task is a sequence if more than this share of its prompts is: in others the rule can be met by chance."""
@@ -63,7 +63,8 @@ def elements_read_earlier(model: HookedModel, batch: PromptBatch, side: Side = "
     _check_side(batch, side)
     keys = torch.zeros(*block.ids.shape, block.ids.shape[1], dtype=torch.bool)
     for row, labels in enumerate(elements(batch)):
-        positions: list[int] = _positions(batch, row, labels).tolist()
+        there = labels if side == "clean" else [label for label in labels if _same_place(batch.pairs[row], label)]
+        positions: list[int] = _positions(batch, row, there).tolist()
         for number, query in enumerate(positions):
             keys[row, query, positions[:number]] = True
     return places_from_keys(keys & readable(model, block))
@@ -91,6 +92,18 @@ def word(pair: PromptPair, label: str) -> str:
     """The words that a label marks."""
     start, end = pair.labels[label]
     return pair.clean[start:end].strip()
+
+
+def _same_place(pair: PromptPair, label: str) -> bool:
+    """Whether a label's word is the same number of words from the start in both prompts of a pair."""
+    if pair.corrupted is None or label not in pair.corrupted_labels:
+        return False
+    return _words_before(pair.clean, pair.labels[label]) == _words_before(pair.corrupted, pair.corrupted_labels[label])
+
+
+def _words_before(text: str, where: Span) -> tuple[int, bool]:
+    before = text[: where[0]]
+    return len(before.split()), before[-1:].isspace()
 
 
 def _is_sequence(pair: PromptPair) -> bool:

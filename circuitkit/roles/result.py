@@ -1,0 +1,178 @@
+"""Roles of every component of one model on one task, with all the evidence; how it prints and saves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuitkit.core.run_directory import save_run
+from circuitkit.discovery.influence_result import Influence
+from circuitkit.roles.examples import RoleExample
+from circuitkit.roles.judge_role import RoleEvidence
+from circuitkit.roles.significance import adjusted
+
+SCHEMA = "circuitkit.roles/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RoleResult:
+    """Which component of a model has which role in a task, and why that is claimed.
+
+    Attributes:
+        influence: Influence of every component on the same prompts.
+        evidence: Evidence for every role that these prompts have places for.
+        absent: Roles without places, and what they need.
+        alpha: Share of false claims that is accepted among all.
+        mlps: MLP to what it adds to the logit difference and what the logit lens shows around it.
+        examples: Prompts with the attention of the heads that have a role.
+        settings: Every option.
+        made_with: Versions, device, dtype and command.
+        notices: Plain facts that a reader must see.
+    """
+
+    influence: Influence
+    evidence: Mapping[str, RoleEvidence]
+    absent: Mapping[str, str]
+    alpha: float
+    mlps: Mapping[str, Mapping[str, Any]]
+    examples: Sequence[RoleExample]
+    settings: Mapping[str, Any]
+    made_with: Mapping[str, Any]
+    notices: Sequence[str]
+
+    @property
+    def q(self) -> Float[Tensor, "role head"]:
+        """False discovery rates: p-values of all heads and roles together, adjusted (Benjamini and Hochberg 1995)."""
+        return adjust(self.evidence)
+
+    @property
+    def roles(self) -> dict[str, list[str]]:
+        """The roles that each component is claimed to have; an empty list is "unknown"."""
+        return claimed([str(c) for c in self.influence.components], self.evidence, alpha=self.alpha)
+
+    @property
+    def scores(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Component -> role -> score, p, q, ci95 and evidence; MLPs are tested for no role."""
+        names, q = [str(c) for c in self.influence.components], self.q
+        found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in names}
+        for number, (role, evidence) in enumerate(self.evidence.items()):
+            for head in range(q.shape[1]):
+                row = evidence.row(head)
+                found[names[head]][role] = {
+                    "score": row["score"],
+                    "p": row["p"],
+                    "q": q[number, head].item(),
+                    "claimed": bool(q[number, head] <= self.alpha),
+                    "ci95": row["ci95"],
+                    "evidence": row["evidence"],
+                }
+        return found
+
+    def frame(self) -> pd.DataFrame:
+        """One row a component: its roles ("unknown" without any) and its influence, the most influential first."""
+        table, roles = self.influence.table(), self.roles
+        rows = [
+            {
+                "component": name,
+                "roles": ", ".join(roles[name]) or "unknown",
+                "influence": row["influence"],
+                "ci95": row["ci95"],
+                "drop": row["drop"],
+            }
+            for name, row in table.items()
+        ]
+        return pd.DataFrame(rows).sort_values("influence", ascending=False, ignore_index=True)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that a reader must see beside the roles."""
+        return (*self.influence.warnings, *self.notices)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON contract of `circuitkit.roles/1`."""
+        baseline = self.influence.baseline
+        table = self.influence.table()
+        return {
+            "schema": SCHEMA,
+            "model": asdict(self.influence.model),
+            "task": dict(self.influence.task),
+            "settings": dict(self.settings),
+            **self.made_with,
+            "units": {
+                "drop": "logits",
+                "attention": "share of a head's attention",
+                "qk": "logits",
+                "ov": "logits",
+                "write": "share of prompts; of s-inhibition: own direct effect in logits",
+                "q": "false discovery rate",
+            },
+            "logit_diff": {"mean": baseline.mean, "ci95": baseline.ci95, "accuracy": baseline.accuracy},
+            "definitions": {name: _definition(found) for name, found in self.evidence.items()},
+            "absent": dict(self.absent),
+            "scores": self.scores,
+            "roles": self.roles,
+            "influence": table,
+            "components": [str(c) for c in self.influence.components],
+            "mlps": {name: dict(row) for name, row in self.mlps.items()},
+            "examples": [example.to_dict() for example in self.examples],
+            "warnings": list(self.warnings),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write a run directory (`result.json`, `tensors.safetensors`).
+
+        Raises:
+            ResultError: It cannot be written.
+        """
+        tensors, axes = self.influence.tensors()
+        for name, found in self.evidence.items():
+            for kind, values in found.per_prompt.items():
+                tensors[f"{name}.{kind}"], axes[f"{name}.{kind}"] = values, ("head", "prompt")
+        for number, example in enumerate(self.examples):
+            tensors[f"example{number}.patterns"] = example.patterns
+            axes[f"example{number}.patterns"] = ("head", "query", "key")
+        return save_run(Path(path), self.to_dict(), tensors, axes)
+
+
+def adjust(evidence: Mapping[str, RoleEvidence]) -> Float[Tensor, "role head"]:
+    """False discovery rates over all heads and roles together."""
+    if not evidence:
+        return torch.zeros(0, 0)
+    p = torch.stack([found.p for found in evidence.values()])
+    return adjusted(p.flatten()).reshape(p.shape)
+
+
+def claimed(names: Sequence[str], evidence: Mapping[str, RoleEvidence], *, alpha: float) -> dict[str, list[str]]:
+    """Component -> the roles whose false discovery rate is alpha at most.
+
+    Args:
+        names: All components, heads first.
+        evidence: Evidence for every role.
+        alpha: Share of false claims that is accepted.
+    """
+    q = adjust(evidence)
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for number, role in enumerate(evidence):
+        for name, holds in zip(names, (q[number] <= alpha).tolist(), strict=False):  # no MLP has any evidence
+            if holds:
+                found[name].append(role)
+    return found
+
+
+def _definition(found: RoleEvidence) -> dict[str, Any]:
+    role = found.role
+    return {
+        "title": role.title,
+        "source": role.source,
+        "n_prompts": found.n_prompts,
+        "side": role.side,
+        "attention": role.attention,
+        "causal": list(role.causal),
+        "helps": role.helps,
+        "write": role.write,
+    }
