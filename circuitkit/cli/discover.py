@@ -43,7 +43,7 @@ def discover(
     bootstrap: options.Bootstrap = 1000,
     seed: options.Seed = 0,
     device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
+    dtype: search_options.Dtype = "auto",
     batch_size: options.BatchSize = "auto",
     data: options.Data = None,
     out: options.Out = None,
@@ -82,7 +82,7 @@ def discover(
         if values and getattr(chosen, PARAMETERS[method]) is not None:
             raise OptionError(f"--sweep gives the values of --{PARAMETERS[method]} for {method}; drop one of them.")
         loaded_task = load_task(name, data=data)
-        loaded = load_model(model, device=device, dtype=dtype)
+        loaded = load_model(model, device=device, dtype=dtype, widened=dtype == "auto")
         say_replaced(out)
         with progress_bars() as progress:
 
@@ -98,6 +98,7 @@ def discover(
                     bootstrap=bootstrap,
                     seed=seed,
                     batch_size=rows_at_a_time,
+                    as_loaded=dtype != "auto",
                     resume=partial_folder(out),
                     command=shlex.join(["circuitkit", *sys.argv[1:]]),
                     progress=progress,

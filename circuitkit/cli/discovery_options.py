@@ -55,6 +55,13 @@ JudgeOption = Annotated[
     Literal["basic", "full", "none"],
     typer.Option("--judge", help="Measure faithfulness (basic); completeness, minimality and the curve too (full)."),
 ]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="auto: the weights as stored, computed with in float32. float32, bfloat16, float16: in that.",
+    ),
+]
 Sweep = Annotated[
     str | None,
     typer.Option("--sweep", help="Values of the method's threshold, tau or top with commas: one circuit for each."),

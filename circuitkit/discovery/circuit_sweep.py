@@ -86,7 +86,8 @@ def sweep_circuits(
     """Find and judge a circuit at each value of the method's parameter.
 
     Args:
-        search: Finds a circuit under some options of the method.
+        search: Finds a circuit under some options of the method. Where it calls `discover` on a 16-bit model, let it
+            give `circuitkit.models.in_float32(model)`, made once, so that no copy is made for every value.
         method: The method.
         values: The values, in any order; they are visited as given.
         progress: Called as the searches advance, each under its value.

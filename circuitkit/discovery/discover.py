@@ -32,6 +32,7 @@ from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.interventions.sweep import sweep
 from circuitkit.interventions.sweep_key import sweep_key
 from circuitkit.models.hooked_model import HookedModel
+from circuitkit.models.precision import dtype_name, in_float32
 from circuitkit.tasks.batch import PromptBatch, build_batch
 from circuitkit.tasks.describe import describe_task
 from circuitkit.tasks.task import Task
@@ -56,12 +57,17 @@ def discover(
     bootstrap: int = 1000,
     seed: int = 0,
     batch_size: BatchSize = "auto",
+    as_loaded: bool = False,
     resume: Path | None = None,
     command: str | None = None,
     progress: Progress = silent,
     **given: Any,  # noqa: ANN401 - fields of SearchOptions, which checks them
 ) -> Circuit:
     """Find the heads and MLPs, or the edges between them, that carry a task, and measure how well they do.
+
+    A model of 16 bits (bfloat16 or float16) is searched and judged in float32 arithmetic on the same weights: in 16
+    bits a circuit's logit difference changes by hundredths with what runs beside it in the batch, and rounding would
+    decide what is kept. The given model is not changed; its copy takes twice its memory until this returns.
 
     Args:
         model: The model.
@@ -76,6 +82,8 @@ def discover(
         bootstrap: Draws for the intervals; 0 for none.
         seed: Seed of prompts, subsets and bootstrap.
         batch_size: Rows run at a time.
+        as_loaded: Compute in the model's own 16 bits. To search one model many times in float32, make the copy once
+            with `circuitkit.models.in_float32` and give that.
         resume: Folder in which finished pieces of the search are kept and looked for.
         command: The command line that asked for this, kept with the result.
         progress: Called as the work advances.
@@ -83,8 +91,9 @@ def discover(
 
     Raises:
         TaskError: Too few prompts can be used.
-        OptionError: An option is unknown, out of range, or does not go with the method, the model or the task.
-        ModelError: The model gives numbers that are not finite.
+        OptionError: An option is unknown, out of range, or does not go with the method, the model or the task; or a
+            model of 16 bits is spread over several devices, where no float32 copy can be made.
+        ModelError: The model gives numbers that are not finite, or its float32 copy does not fit in memory.
     """
     method, ablation, seed = parse_discovery_method(method), parse_ablation(ablation), check_seed(seed)
     options = _options(options, given)
@@ -100,7 +109,8 @@ def discover(
             task, model, n_prompts=n_prompts, seed=seed, need_corrupted=ablation.needs_corrupted, progress=progress
         )
     )
-    made_with = provenance(device=str(model.device), dtype=str(model.dtype).removeprefix("torch."), command=command)
+    model = model if as_loaded else in_float32(model)
+    made_with = provenance(device=str(model.device), dtype=dtype_name(model.dtype), command=command)
     settings = {**DEFAULTS[method], **_chosen(options)}
     key = _key(model, batch, ablation, method=method, settings=settings, versions=made_with["versions"])
     plain = method == "acdc" and bool(options.sequential)
@@ -141,6 +151,7 @@ def discover(
             "bootstrap": bootstrap,
             "seed": seed,
             "batch_size": batch_size,
+            "as_loaded": as_loaded,
             "data": task.data if isinstance(task, Task) else None,
         },
         made_with=made_with,

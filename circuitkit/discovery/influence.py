@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
@@ -14,6 +12,7 @@ from circuitkit.discovery.measure import Measurement, Method, parse_method
 from circuitkit.discovery.normalize import Normalize, Sign, parse_normalize, parse_sign
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.models.hooked_model import HookedModel
+from circuitkit.models.precision import dtype_name, is_narrow
 from circuitkit.tasks.batch import PromptBatch, build_batch
 from circuitkit.tasks.describe import describe_task
 from circuitkit.tasks.task import Task
@@ -68,7 +67,7 @@ def influence(
         if isinstance(task, PromptBatch)
         else _batch(model, task, n_prompts, seed, ablation=ablation, progress=progress)
     )
-    made_with = provenance(device=str(model.device), dtype=str(model.dtype).removeprefix("torch."), command=command)
+    made_with = provenance(device=str(model.device), dtype=dtype_name(model.dtype), command=command)
     job = Measurement(
         model=model,
         batch=batch,
@@ -114,11 +113,13 @@ def influence(
 
 
 def about_precision(model: HookedModel) -> tuple[str, ...]:
-    """What a reader must know of numbers that were computed in half precision; nothing in float32."""
-    if model.dtype == torch.float32:
+    """What a reader must know of numbers that were computed in half precision; nothing in float32 or wider."""
+    if not is_narrow(model.dtype):
         return ()
-    dtype = str(model.dtype).removeprefix("torch.")
-    return (f"{model.info.name} ran in {dtype}: drops of a few tenths of a logit may be rounding; --dtype float32.",)
+    return (
+        f"{model.info.name} ran in {dtype_name(model.dtype)}: drops of a few tenths of a logit may be rounding; "
+        "--dtype float32.",
+    )
 
 
 def _batch(

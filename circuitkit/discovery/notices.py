@@ -1,7 +1,5 @@
 """What a reader must see beside a circuit's numbers."""
 
-import torch
-
 from circuitkit.core.edge import EdgeSpace
 from circuitkit.discovery.baseline import measure_baseline
 from circuitkit.discovery.circuit_parts import PartSpace
@@ -10,6 +8,7 @@ from circuitkit.discovery.judge import Judgement
 from circuitkit.discovery.search import Found, Search
 from circuitkit.interventions.circuit_runner import CircuitRunner
 from circuitkit.models.hooked_model import HookedModel
+from circuitkit.models.precision import dtype_name, is_narrow
 
 
 def about_ability(runner: CircuitRunner) -> tuple[str, ...]:
@@ -36,17 +35,30 @@ def about_circuit(search: Search, found: Found, judgement: Judgement | None) -> 
         *(["The circuit is empty: no head or MLP is in it."] if empty else []),
         *found.warnings,
         *search.batch.notices,
+        *_about_arithmetic(search.model),
         *about_precision(search.model),
         *_about_decisions(search.model, found),
         *(() if judgement is None else judgement.warnings),
     )
 
 
+def _about_arithmetic(model: HookedModel) -> tuple[str, ...]:
+    """Weights that were kept as 16-bit numbers may be computed with in more bits than their owner runs them in."""
+    if model.stored_dtype is None:
+        return ()
+    stored = dtype_name(model.stored_dtype)
+    return (
+        f"The circuit of {model.info.name} was found in {dtype_name(model.dtype)} arithmetic on its weights as stored "
+        f"in {stored}; --dtype {stored} (in Python load_model as it is, and as_loaded=True) computes in {stored}.",
+    )
+
+
 def _about_decisions(model: HookedModel, found: Found) -> tuple[str, ...]:
     """In half precision, what is decided one part at a time depends on what runs beside it."""
-    if model.dtype == torch.float32 or not found.evaluations:
+    if not is_narrow(model.dtype) or not found.evaluations:
         return ()
     return (
         "Parts whose effect is below the rounding of this number format were kept or removed by chance: --sequential "
-        "or another --batch-size may give another circuit; --dtype float32 does not.",
+        "or another --batch-size may give another circuit; --dtype auto or float32 (in Python without as_loaded) does "
+        "not.",
     )

@@ -24,6 +24,7 @@ from circuitkit.discovery.search import (
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.models.hooked_model import HookedModel
+from circuitkit.models.precision import check_copyable
 from circuitkit.tasks.task import Task
 
 SCHEMA = "circuitkit.comparison/1"
@@ -93,6 +94,7 @@ def compare(
     bootstrap: int = 1000,
     seed: int = 0,
     batch_size: BatchSize = "auto",
+    as_loaded: bool = False,
     resume: Path | None = None,
     command: str | None = None,
     progress: Progress = silent,
@@ -111,6 +113,8 @@ def compare(
         bootstrap: Draws for the intervals; 0 for none.
         seed: Seed of everything random.
         batch_size: Rows run at a time.
+        as_loaded: Find the circuits of 16-bit models in their own arithmetic; see `discover`. The alignment always
+            runs in theirs.
         resume: Folder in which finished pieces are kept and looked for.
         command: The command line that asked for this, kept with the result.
         progress: Called as the work advances.
@@ -119,12 +123,14 @@ def compare(
         TaskError: Too few prompts can be used with both models.
         OptionError: An option is unknown or does not go with the models or the task, or one of the models does not do
             the task and the method needs it to.
-        ModelError: A model gives numbers that are not finite.
+        ModelError: A model gives numbers that are not finite, or its float32 copy does not fit in memory.
     """
     ablation, method, options = parse_ablation(ablation), parse_discovery_method(method), options or SearchOptions()
     check_options(method, options)
     for model in (teacher, student):
         check_sizes(method, options, EdgeSpace(model.info.n_layers, model.info.n_heads))
+        if not as_loaded:
+            check_copyable(model)
     batches = shared_batches(
         teacher,
         student,
@@ -153,6 +159,7 @@ def compare(
                     bootstrap=bootstrap,
                     seed=seed,
                     batch_size=batch_size,
+                    as_loaded=as_loaded,
                     resume=resume,
                     command=command,
                     progress=named,

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from circuitkit.core.component import Component
 from circuitkit.core.errors import ModelError, OptionError
+from circuitkit.core.memory import is_out_of_memory
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.differentiable_run import without_weight_gradients
 from circuitkit.interventions.engine import PROMPTS_PER_SHARD
 from circuitkit.interventions.replacement import Replacement, Values, replacement
-from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
+from circuitkit.interventions.row_budget import BatchSize, RowBudget
 from circuitkit.interventions.rows import Rows, logit_diff, shards, take
 from circuitkit.interventions.sweep import Sweep
 from circuitkit.models.hooked_model import HookedModel

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from circuitkit.core.edge import EdgeSpace
 from circuitkit.core.errors import OptionError
+from circuitkit.core.memory import is_out_of_memory
 from circuitkit.core.progress import Progress, silent
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.edge_forward import EdgeForward
@@ -19,7 +20,7 @@ from circuitkit.interventions.engine import PROMPTS_PER_SHARD
 from circuitkit.interventions.metric import MetricName, parse_metric
 from circuitkit.interventions.prepared_prompts import PreparedPrompts
 from circuitkit.interventions.replacement import Replacement, fitting_replacement
-from circuitkit.interventions.row_budget import BatchSize, RowBudget, free_memory, is_out_of_memory
+from circuitkit.interventions.row_budget import BatchSize, RowBudget, free_memory
 from circuitkit.interventions.rows import shards, take
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch

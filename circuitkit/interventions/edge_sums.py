@@ -10,6 +10,7 @@ from torch import Tensor
 
 from circuitkit.core.edge import EdgeSpace
 from circuitkit.core.errors import ModelError, OptionError
+from circuitkit.core.memory import is_out_of_memory
 from circuitkit.core.progress import Progress
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions.clean_run import run_clean
@@ -22,7 +23,6 @@ from circuitkit.interventions.row_budget import (
     BatchSize,
     RowBudget,
     free_memory,
-    is_out_of_memory,
 )
 from circuitkit.interventions.rows import shards, take
 from circuitkit.interventions.window import AtAnswer

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuitkit.core.errors import ModelError, OptionError
+from circuitkit.core.memory import is_out_of_memory
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions.ablation import Ablation, parse_ablation
@@ -23,7 +24,7 @@ from circuitkit.interventions.replacement import (
     parse_base,
 )
 from circuitkit.interventions.replay import Replay
-from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
+from circuitkit.interventions.row_budget import BatchSize, RowBudget
 from circuitkit.interventions.rows import shards, take
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuitkit.core.errors import OptionError
+from circuitkit.core.memory import is_out_of_memory
 from circuitkit.core.progress import Progress, silent
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.clean_run import run_clean
-from circuitkit.interventions.row_budget import BatchSize, RowBudget, is_out_of_memory
+from circuitkit.interventions.row_budget import BatchSize, RowBudget
 from circuitkit.interventions.rows import shards, take
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch

@@ -1,6 +1,5 @@
 """How many rows fit on the machine at a time, and what happens when they do not."""
 
-import re
 from typing import Literal
 
 import psutil
@@ -42,13 +41,6 @@ class RowBudget:
     def halve(self) -> None:
         """Half as many from now on."""
         self._shrink *= 2
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory is short, on any device."""
-    return isinstance(error, torch.OutOfMemoryError) or bool(
-        re.search("can't allocate memory|not enough memory", str(error))
-    )
 
 
 def _tokens_at_a_time(model: HookedModel) -> int:

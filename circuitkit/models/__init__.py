@@ -6,6 +6,7 @@ from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.info import ModelInfo
 from circuitkit.models.loading import load_model, wrap_model
 from circuitkit.models.origin import Origin
+from circuitkit.models.precision import in_float32
 
 __all__ = [
     "EMBEDDED",
@@ -15,6 +16,7 @@ __all__ = [
     "Origin",
     "card",
     "embedded_path",
+    "in_float32",
     "load_model",
     "wrap_model",
 ]

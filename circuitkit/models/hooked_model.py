@@ -37,6 +37,8 @@ class HookedModel:
         family: Layout of `raw`.
         is_causal: False for masked language models.
         inheritance: Teacher and layers that it was initialised from; None if unknown.
+        stored_dtype: In what precision the weights were before they became float32 numbers; None where they did not
+            (see `circuitkit.models.precision`).
         components: Every head, then every MLP: the row order of all per-component results.
     """
 
@@ -49,6 +51,7 @@ class HookedModel:
         name: str,
         revision: str | None = None,
         inheritance: Origin | None = None,
+        stored_dtype: torch.dtype | None = None,
     ) -> None:
         raw.eval()
         raw.set_attn_implementation("sdpa")
@@ -57,6 +60,7 @@ class HookedModel:
         self.family = family
         self.is_causal = family.is_causal
         self.inheritance = inheritance
+        self.stored_dtype = stored_dtype
         sizes = family.sizes(raw.config)
         self.info = ModelInfo(
             **asdict(sizes),

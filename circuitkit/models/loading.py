@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from circuitkit.core.errors import ModelError
+from circuitkit.core.memory import is_out_of_memory
 from circuitkit.models.architecture import unsupported
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.placement import choose_device, choose_dtype
+from circuitkit.models.precision import is_narrow, widen
 from circuitkit.models.sources import locate
 from circuitkit.models.supported import FAMILIES
 from circuitkit.models.weights import check_finite
@@ -23,6 +25,7 @@ def load_model(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    widened: bool = False,
     tokenizer: str | None = None,
     trust_remote_code: bool = False,
 ) -> HookedModel:
@@ -33,7 +36,9 @@ def load_model(
             extra `gguf`), or the name of an embedded model.
         device: `auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: `auto` (the checkpoint's own; float32 for embedded models and `.gguf` files), `float32`,
-            `bfloat16` or `float16`.
+            `bfloat16` or `float16`. `discover` computes in float32 on a 16-bit model all the same, unless told not to.
+        widened: Keep 16-bit weights as the same numbers in float32: what `discover` would make a copy for. The model
+            remembers in `stored_dtype` what they were.
         tokenizer: Model whose tokenizer is used instead, named like `name`.
         trust_remote_code: Let the tokenizer's repository run its own code. The model's class never comes from
             the repository, and weights are read from safetensors, or from `.bin` files without running code.
@@ -52,11 +57,16 @@ def load_model(
         precision = torch.float32
     raw, family = read_model(source, precision)
     check_finite(raw, source.name)
+    stored = raw.dtype if widened and is_narrow(raw.dtype) else None
     words = read_tokenizer(source if tokenizer is None else locate(tokenizer), trust_remote_code=trust_remote_code)
     _check_tokenizer(words, raw, source.name)
     try:
+        if stored is not None:
+            widen(raw)
         cast(nn.Module, raw).to(place)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise ModelError(
             f"Model {source.name!r} does not fit on {place}; use --device cpu or --dtype bfloat16."
         ) from error
@@ -67,6 +77,7 @@ def load_model(
         name=source.name,
         revision=source.revision,
         inheritance=read_inheritance(source),
+        stored_dtype=stored,
     )
 
 

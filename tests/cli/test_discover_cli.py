@@ -7,8 +7,10 @@ import sys
 import time
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny_models import build_raw, save
+from transformers import AutoModelForCausalLM
 
 from circuitkit.cli.main import main
 from circuitkit.discovery.circuit import Circuit
@@ -106,6 +108,40 @@ def test_a_sweep_in_one_command(run, place):
     assert {p.name for p in (place / "swept").iterdir()} == {"result.json", "report.html", "top-2", "top-5"}
     assert len(Circuit.load(place / "swept" / "top-5").nodes) == 5
     assert run("report", place / "swept" / "top-5")[0] == 0
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+def test_16_bits_are_computed_with_in_float32_unless_asked_for(run, place, small_dir, tiny_tokenizers, sweep):
+    raw = AutoModelForCausalLM.from_pretrained(small_dir, dtype=torch.bfloat16)
+    save(raw, tiny_tokenizers["gpt2"], place / "half")
+    what = ("--sweep", "3,4") if sweep else ("--top", 3)
+    args = "discover", "half", "-t", "prompts.jsonl", "--method", "influence", *what, "--bootstrap", 10, "--json", "-"
+    found = {}
+    for dtype in ("auto", "float32", "bfloat16"):
+        code, out, err = run(*args, "--dtype", dtype, "--out", dtype)
+        assert code == 0, err
+        found[dtype] = json.loads(out)
+    assert [result["dtype"] for result in found.values()] == ["float32", "float32", "bfloat16"]
+    numbers = "points" if sweep else "faithfulness"
+    assert found["auto"][numbers] == found["float32"][numbers] != found["bfloat16"][numbers]
+    assert found["auto"]["model"] == found["float32"]["model"]
+    said = {dtype: " ".join(result["warnings"]) for dtype, result in found.items()}
+    assert "float32 arithmetic on its weights as stored in bfloat16; --dtype bfloat16" in said["auto"]
+    assert "bfloat16" not in said["float32"]
+    assert "ran in bfloat16" in said["bfloat16"]
+    assert "--dtype float32" in said["bfloat16"]
+
+
+def test_two_models_of_16_bits_side_by_side(run, place, small_dir, tiny_tokenizers):
+    raw = AutoModelForCausalLM.from_pretrained(small_dir, dtype=torch.bfloat16)
+    save(raw, tiny_tokenizers["gpt2"], place / "half")
+    args = "compare", "half", "half", "-t", "prompts.jsonl", "--method", "influence", "--top", 3, "--bootstrap", 10
+    for dtype, found in (("auto", "float32"), ("bfloat16", "bfloat16"), ("float32", "float32")):
+        code, out, err = run(*args, "--dtype", dtype, "--out", dtype, "--json", "-")
+        assert code == 0, err
+        result = json.loads(out)
+        assert {circuit["dtype"] for circuit in result["circuits"].values()} == {found}
+        assert result["dtype"] == ("float32" if dtype == "float32" else "bfloat16")  # of the alignment
 
 
 def test_two_models_side_by_side(run, place):

@@ -441,7 +441,7 @@ def test_half_precision_is_said(tiny_tokenizers):
     raw = build_raw("gpt2", vocab_size=len(tokenizer), n_layers=2, seed=3).to(torch.bfloat16)
     model, batch = wrap_model(raw, tokenizer, name="half"), small_case("gpt2")[1]
     for method in OPTIONS:
-        circuit = discover(model, batch, method=method, bootstrap=10, **OPTIONS[method])
+        circuit = discover(model, batch, method=method, bootstrap=10, as_loaded=True, **OPTIONS[method])
         json.dumps(circuit.to_dict(), allow_nan=False)
         assert circuit.made_with["dtype"] == "bfloat16"
         assert any("ran in bfloat16" in w for w in circuit.notices)

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 import pytest
+import torch
 
 from circuitkit.alignment.align import align
 from circuitkit.alignment.prompts import shared_batches
@@ -14,6 +15,7 @@ from circuitkit.discovery.discover import discover
 from circuitkit.discovery.search import SearchOptions
 from circuitkit.experiments.compare import compare
 from circuitkit.models.loading import load_model
+from circuitkit.models.precision import in_float32
 from circuitkit.reports.html import report
 from circuitkit.tasks.loading import load_task
 
@@ -111,3 +113,19 @@ def test_it_goes_on_where_it_was(pair, task, result, tmp_path, monkeypatch):
         compare(*pair, task, n_prompts=N, bootstrap=30, resume=tmp_path, **FOUND)
     again = compare(*pair, task, n_prompts=N, bootstrap=30, resume=tmp_path, **FOUND)
     assert again.to_dict() == result.to_dict()
+
+
+def test_circuits_of_16_bit_models_are_found_in_float32_and_aligned_in_theirs(task):
+    pair = [load_model(name, device="cpu", dtype="bfloat16") for name in ("toy-gpt2", "toy-distilgpt2")]
+    found = compare(*pair, task, n_prompts=N, bootstrap=10, **FOUND)
+    batches = shared_batches(*pair, task, n_prompts=N, seed=0, need_corrupted=True)
+    for circuit, model, batch in zip((found.teacher, found.student), pair, batches, strict=True):
+        wanted = discover(in_float32(model), batch, n_prompts=N, bootstrap=10, **FOUND)
+        assert circuit.to_dict() == wanted.to_dict()
+        assert circuit.made_with["dtype"] == "float32"
+        assert model.dtype == torch.bfloat16
+    assert found.alignment.to_dict() == align(*pair, task, n_prompts=N, bootstrap=10).to_dict()
+    assert found.alignment.made_with["dtype"] == "bfloat16"
+    assert any("float32 arithmetic on its weights as stored in bfloat16" in w for w in found.warnings)
+    rounded = compare(*pair, task, n_prompts=N, bootstrap=10, as_loaded=True, **FOUND)
+    assert rounded.teacher.made_with["dtype"] == rounded.student.made_with["dtype"] == "bfloat16"

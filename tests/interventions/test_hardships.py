@@ -14,11 +14,12 @@ from brute_force import token_batch
 from safetensors.torch import load_file
 from tiny_models import build_raw
 
+from circuitkit.core.memory import is_out_of_memory
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.engine import run_interventions
 from circuitkit.interventions.intervention import replace_components
 from circuitkit.interventions.replacement import replacement
-from circuitkit.interventions.row_budget import RowBudget, is_out_of_memory
+from circuitkit.interventions.row_budget import RowBudget
 from circuitkit.interventions.sweep import sweep
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.supported import FAMILIES
