@@ -142,7 +142,7 @@ def key_copies(
         ]
         lens = _lens(model, taken, clean, row)
         for number, head in enumerate(heads):
-            read = clean.hidden[head.layer][row.to(model.device), position[where].to(model.device)]
+            read = clean.hidden[head.layer][row, position[where]]
             logits = lens.vocabulary(_fetched(model, head, read))
             top[number, where] = logits.topk(k).indices.cpu()
             bottom[number, where] = logits.topk(k, largest=False).indices.cpu()
