@@ -19,6 +19,8 @@ from circuitkit.roles.places import Places
 from circuitkit.tasks.batch import PromptBatch
 
 ROWS_AT_A_TIME = 32
+WRITES_TOGETHER = 256
+"""Writes unembedded at once: from here on the unembedding costs about the same a write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,8 +87,9 @@ def write_top(
         taken = take(batch.clean, rows, model)
         clean = run_clean(model, taken)
         lens = _lens(model, taken, clean)
-        for number, head in enumerate(heads):
-            top[number, rows] = lens.vocabulary(_written(model, taken, clean, head)).topk(k).indices.cpu()
+        for some in _together(len(heads), len(rows)):
+            written = torch.stack([_written(model, taken, clean, heads[i]).to(model.device) for i in some.tolist()])
+            top[some[:, None], rows] = lens.vocabulary(written).topk(k).indices.cpu()
     every = torch.arange(len(batch.pairs))
     options = {"n_prompts": len(batch.pairs), "n_draws": n_draws, "seed": seed}
     return WriteTop(
@@ -141,11 +144,12 @@ def key_copies(
             prompt[where]
         ]
         lens = _lens(model, taken, clean, row)
-        for number, head in enumerate(heads):
-            read = clean.hidden[head.layer][row, position[where]]
-            logits = lens.vocabulary(_fetched(model, head, read))
-            top[number, where] = logits.topk(k).indices.cpu()
-            bottom[number, where] = logits.topk(k, largest=False).indices.cpu()
+        for some in _together(len(heads), len(where)):
+            asked = [heads[i] for i in some.tolist()]
+            found = [_fetched(model, head, clean.hidden[head.layer][row, position[where]]) for head in asked]
+            logits = lens.vocabulary(torch.stack([written.to(model.device) for written in found]))
+            top[some[:, None], where] = logits.topk(k).indices.cpu()
+            bottom[some[:, None], where] = logits.topk(k, largest=False).indices.cpu()
     tokens = batch.clean.ids[prompt, position]
     options = {"n_prompts": len(batch.pairs), "n_draws": n_draws, "seed": seed}
     return KeyCopies(
@@ -180,6 +184,11 @@ def direct_effect(model: HookedModel, batch: PromptBatch, heads: Sequence[Compon
             written = _written(model, taken, clean, head).to(direction)
             out[number, rows] = einsum(written, direction, "row d, row d -> row").cpu()
     return out
+
+
+def _together(n_heads: int, n_rows: int) -> tuple[Int[Tensor, " some"], ...]:
+    """Numbers of the heads whose writes are unembedded at once."""
+    return torch.arange(n_heads).split(max(1, WRITES_TOGETHER // n_rows))
 
 
 def _check(model: HookedModel, heads: Sequence[Component], k: int) -> None:

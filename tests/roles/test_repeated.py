@@ -102,3 +102,15 @@ def test_what_does_not_fit_is_said(tiny_models):
         repeated_scores(tiny_models["gpt2"], n_sequences=0)
     with pytest.raises(OptionError, match="Seed -1"):
         repeated_scores(tiny_models["gpt2"], seed=-1)
+
+
+@pytest.mark.real
+def test_pretrained_heads_by_hand(real_model_dir, seen):
+    """The raw attentions of a pretrained model, and that it has clear previous-token and induction heads."""
+    model = load_model(str(real_model_dir))
+    found = repeated_scores(model, n_sequences=2, length=20)
+    n_before = len(seen[0]) - 40
+    torch.testing.assert_close(found.attention, _by_hand(model, seen, 20, n_before), atol=1e-4, rtol=0)
+    for role in ("previous-token", "induction"):
+        best, score = found.top(role, 1)[0]
+        assert score > 0.5 > 4 * found.others(role)[found.heads.index(best)]
