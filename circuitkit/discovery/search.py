@@ -16,6 +16,7 @@ from circuitkit.core.progress import Progress
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.discovery.circuit import NodeEffect
 from circuitkit.discovery.circuit_parts import CircuitKind
+from circuitkit.discovery.select import By
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.circuit_runner import CircuitRunner
 from circuitkit.interventions.row_budget import BatchSize
@@ -153,7 +154,8 @@ def check_options(method: str, options: SearchOptions) -> None:
     """Refuse options that a method does not take.
 
     Raises:
-        OptionError: One is given, or two that say the same thing in two ways, or a number that is not finite.
+        OptionError: One is given, or two that say the same thing in two ways, or a number that is not finite or out
+            of range.
     """
     given = [name for name in SearchOptions.__slots__ if getattr(options, name) is not None]
     for name in given:
@@ -164,6 +166,7 @@ def check_options(method: str, options: SearchOptions) -> None:
             takes = ", ".join(sorted(TAKES[method])).replace("_", "-")
             raise OptionError(f"Method {method!r} does not take --{name.replace('_', '-')}; it takes {takes}.")
         _check_range(name, value)
+    _check_choice(method, options)
     rules = [name for name in given if name in _EXCLUSIVE]
     if len(rules) > 1:
         named = " and ".join(f"--{name.replace('_', '-')}" for name in rules)
@@ -194,3 +197,22 @@ def _check_range(name: str, value: Any) -> None:  # noqa: ANN401 - a field of Se
         )
     if name in _COUNTS and value < 1:
         raise OptionError(f"{option} {value} is too few: {value} {_NAMED.get(name, name)} cannot be; give 1 or more.")
+
+
+def _check_choice(method: str, options: SearchOptions) -> None:
+    """What effects and influences are compared with; its range depends on what is compared."""
+    least, by = options.min_effect, options.by or "size"
+    if by not in get_args(By):
+        raise OptionError(f"--by {by!r} unknown: edges are chosen by one of {', '.join(get_args(By))}.")
+    if least is None:
+        return
+    if method == "influence" and not 0 < least <= 1:
+        raise OptionError(
+            f"--min-effect {least:g} is no least influence: influences are shares of the greatest; give a number above "
+            "0 and at most 1."
+        )
+    if method != "influence" and by == "size" and least <= 0:
+        raise OptionError(
+            f"--min-effect {least:g} is no size of an effect: every edge would be kept; give a number above 0, or "
+            "--by value to rank edges by their signed effect."
+        )

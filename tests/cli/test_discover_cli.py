@@ -200,6 +200,16 @@ def test_bad_input_is_one_line(run, place, args, said):
         assert not (place / "runs").exists()
 
 
+@pytest.mark.parametrize("method", ["eap", "eap-ig", "influence"])
+@pytest.mark.parametrize("least", ["0", "-1", "nan", "inf"])
+def test_a_least_effect_is_refused_before_the_model_is_loaded(run, place, method, least):
+    for command in (("discover", "no-such-model"), ("compare", "no-such-model", "nor-this")):
+        code, out, err = run(*command, "-t", "ioi", "--method", method, "--min-effect", least)
+        assert (code, out) == (2, "")
+        assert f"--min-effect {least}" in err
+        assert len(err.strip().splitlines()) == 1
+
+
 def test_a_model_that_cannot_do_the_task_is_one_line(run, place, small_dir):
     code, out, err = run("discover", small_dir, "-t", "prompts.jsonl")
     assert (code, out) == (2, "")

@@ -18,7 +18,7 @@ from circuitkit.discovery.discover import discover
 from circuitkit.discovery.influence import influence
 from circuitkit.discovery.methods import DEFAULTS, METHODS
 from circuitkit.discovery.minimality import minimality
-from circuitkit.discovery.search import TAKES, SearchOptions
+from circuitkit.discovery.search import TAKES, SearchOptions, check_options
 from circuitkit.interventions.circuit_runner import CircuitRunner
 from circuitkit.models.loading import load_model, wrap_model
 from circuitkit.tasks.batch import build_batch
@@ -362,17 +362,21 @@ def test_a_model_that_does_not_do_the_task(tiny_models):
         ("eap", {"variant": "inputs"}, "does not take --variant"),
         ("eap", {"sequential": True}, "does not take --sequential"),
         ("eap", {"metric": "kl"}, "eap-ig"),
-        ("eap", {"by": "rank"}, "chosen by 'rank'"),
+        ("eap", {"by": "rank"}, "--by 'rank' unknown"),
         ("eap", {"top": 0}, "--top 0 is too few"),
         ("eap", {"top": 111}, "the model has 110"),
         ("eap", {"min_effect": float("inf")}, "no finite number"),
         ("eap", {"min_effect": -1.0}, "above 0"),
+        ("eap-ig", {"min_effect": 0.0}, "above 0, or --by value"),
+        ("eap-ig", {"min_effect": float("nan"), "by": "value"}, "no finite number"),
         ("eap-ig", {"top": 3, "threshold": 0.1}, "--threshold and --top each say"),
         ("eap-ig", {"top": 3, "steps": 0}, "steps"),
         ("eap-ig", {"top": 3, "variant": "outputs"}, "'outputs' unknown"),
         ("influence", {"top": 3, "min_effect": 0.1}, "--top and --min-effect each say"),
         ("influence", {"top": 11}, "give 1 to 10"),
-        ("influence", {"min_effect": 2.0}, "out of range"),
+        ("influence", {"min_effect": 2.0}, "above 0 and at most 1"),
+        ("influence", {"min_effect": 0.0}, "above 0 and at most 1"),
+        ("influence", {"min_effect": float("nan")}, "no finite number"),
         ("influence", {"threshold": 1.0}, "between 0 and 1"),
         ("path-patching", {"nodes": "some"}, "choose pruned or all"),
         ("path-patching", {"nodes": "all", "node_threshold": 0.1}, "give one of them"),
@@ -391,6 +395,23 @@ def test_what_cannot_be_is_refused_in_one_line(method, options, match):
     with pytest.raises(CircuitKitError, match=match) as error:
         discover(*small_case("gpt2"), method=method, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["eap", "eap-ig", "influence"])
+@pytest.mark.parametrize("least", [-0.1, 0.0, float("inf"), float("nan")])
+def test_a_least_effect_is_checked_before_anything_runs(method, least):
+    ran = []
+    with pytest.raises(OptionError, match="--min-effect"):
+        discover(*small_case("gpt2"), method=method, min_effect=least, progress=lambda *given: ran.append(given))
+    assert not ran
+
+
+def test_least_effects_that_hold():
+    check_options("influence", SearchOptions(min_effect=1.0))
+    check_options("eap", SearchOptions(min_effect=1e-9))
+    check_options("eap", SearchOptions(min_effect=40.0, by="size"))
+    for least in (-2.0, 0.0, 2.0):
+        check_options("eap-ig", SearchOptions(min_effect=least, by="value"))
 
 
 def test_options_by_name_go_over_those_in_a_record():
