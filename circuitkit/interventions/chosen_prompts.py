@@ -45,7 +45,7 @@ def sweep_prompts(
         batch_size: Rows (component x prompt) run at a time.
         store: Where finished shards are kept and found again.
         stage: Name of this work in progress reports.
-        progress: Called as shards advance; units are block evaluations.
+        progress: Called as components are done; units are block evaluations.
 
     Raises:
         OptionError: The batch size is not positive, or memory is short.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from circuitkit.core.errors import ModelError, OptionError
 from circuitkit.core.memory import is_out_of_memory
-from circuitkit.core.progress import Progress, silent
+from circuitkit.core.progress import Progress, Tally, silent
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.intervention import Intervention, check_fit
@@ -55,6 +55,11 @@ class _Job:
     interventions: Sequence[Intervention]
     metric: Metric
     budget: RowBudget
+    tally: Tally
+
+    def cost(self, number: int) -> int:
+        """Blocks that an intervention runs again on one prompt."""
+        return self.model.info.n_layers - self.interventions[number].first_layer
 
 
 def run_interventions(
@@ -85,7 +90,8 @@ def run_interventions(
             rounding only.
         store: Where finished shards are kept and found again.
         stage: Name of this work in progress reports.
-        progress: Called as shards advance; units are block evaluations.
+        progress: Called before anything is run and whenever some interventions are done; units are block evaluations.
+            Shards that are found count as done at once.
 
     Raises:
         OptionError: The ablation cannot be done on this task, an option is unknown, the model or the prompts have no
@@ -97,7 +103,9 @@ def run_interventions(
     if block is None:
         raise OptionError(f"Task {batch.task.name!r} has no corrupted prompts to run on; give them.")
     check_fit(interventions, model.components, n_prompts=len(batch.pairs), length=block.ids.shape[1])
+    ablation = parse_ablation(source) if isinstance(source, str) else None
     budget = RowBudget(model, batch_size)
+    cost = sum(model.info.n_layers - i.first_layer for i in interventions)
     job = _Job(
         model=model,
         batch=batch,
@@ -106,34 +114,34 @@ def run_interventions(
         interventions=interventions,
         metric=parse_metric(metric),
         budget=budget,
+        tally=Tally(progress, stage, cost * len(batch.pairs)),
     )
-    ablation = parse_ablation(source) if isinstance(source, str) else None
     values: Replacement | None = None if isinstance(source, str) else source
     clean = torch.zeros(len(batch.pairs))
     changed = torch.zeros(len(interventions), len(batch.pairs))
-    cost = sum(model.info.n_layers - i.first_layer for i in interventions)
-    total, done = cost * len(batch.pairs), 0
+    left: list[tuple[str, Int[Tensor, " row"]]] = []
     for number, rows in enumerate(shards(batch, PROMPTS_PER_SHARD)):
         found = store.load(f"{number:05d}") if store else None
         if found is None:
-            if values is None:
-                assert ablation is not None
-                values = fitting_replacement(
-                    model, batch, ablation, base=base, batch_size=batch_size, progress=progress
-                )
-            found = _prompts(job, rows, values)
-            _check_finite(model, found)
-            if store:
-                store.save(f"{number:05d}", found)
+            left.append((f"{number:05d}", rows))
+            continue
         clean[rows], changed[:, rows] = found["clean"], found["ablated"]
-        done += cost * len(rows)
-        progress(stage, done, total)
+    job.tally.add(cost * (len(batch.pairs) - sum(len(rows) for _, rows in left)))
+    for name, rows in left:
+        if values is None:
+            assert ablation is not None
+            values = fitting_replacement(model, batch, ablation, base=base, batch_size=batch_size, progress=progress)
+        made = _prompts(job, rows, values)
+        _check_finite(model, made)
+        if store:
+            store.save(name, made)
+        clean[rows], changed[:, rows] = made["clean"], made["ablated"]
     return Runs(clean=clean, changed=changed)
 
 
 def _prompts(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[str, Tensor]:
     """Run some prompts; they are split where they are too many at a time or memory is short."""
-    parts = _too_many(job, rows)
+    parts, before = _too_many(job, rows), job.tally.done
     if parts is None:
         try:
             return _together(job, rows, source)
@@ -143,6 +151,7 @@ def _prompts(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict[
             if len(rows) == 1:
                 raise _short_of_memory(job.model) from error
     # out of the handler, so that what the failed run held is free again
+    job.tally.back_to(before)
     parts = parts or rows.split((len(rows) + 1) // 2)
     done = [_prompts(job, part, source) for part in parts]
     return {name: torch.cat([part[name] for part in done], dim=-1) for name in ("clean", "ablated")}
@@ -176,7 +185,9 @@ def _together(job: _Job, rows: Int[Tensor, " row"], source: Replacement) -> dict
             if logits is None:
                 job.budget.halve()
                 continue
-            changed[[number for number, _ in some]] = job.metric.measure(logits, clean, answers).cpu()
+            numbers = [number for number, _ in some]
+            changed[numbers] = job.metric.measure(logits, clean, answers).cpu()
+            job.tally.add(len(rows) * sum(map(job.cost, numbers)))
             start += len(some)
     return {"clean": job.metric.measure(clean[None], clean, answers)[0].cpu(), "ablated": changed}
 

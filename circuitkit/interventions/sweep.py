@@ -53,7 +53,7 @@ def sweep(
         batch_size: Rows (component x prompt) run at a time. Numbers differ by rounding only.
         store: Where finished shards are kept and found again.
         stage: Name of this work in progress reports.
-        progress: Called as shards advance; units are block evaluations.
+        progress: Called as components are done; units are block evaluations.
 
     Raises:
         OptionError: The ablation cannot be done on this task, the batch size is not positive, or memory is short.

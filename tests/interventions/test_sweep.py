@@ -1,6 +1,7 @@
 """The sweep against ablation by hand on the raw modules, prompt by prompt without padding."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -90,22 +91,71 @@ def test_finished_shards_are_not_run_again(tiny_models, tmp_path, monkeypatch):
     whole = sweep(model, batch)
     seen = []
 
-    def stop_at_half(stage, done, total):
-        if stage != "sweep":
-            return
-        seen.append(done / total)
-        if done >= total / 2:
-            raise KeyboardInterrupt
+    def stop_past_half(stage, done, total):
+        if stage == "sweep":
+            seen.append(done / total)
+            if done > total / 2:
+                raise KeyboardInterrupt
 
     store = ShardStore(tmp_path, _key(model, batch, Ablation.CORRUPTED_MEAN))
     with pytest.raises(KeyboardInterrupt):
-        sweep(model, batch, store=store, progress=stop_at_half)
-    assert seen == [0.25, 0.5]
+        sweep(model, batch, store=store, progress=stop_past_half)
+    assert seen[0] == 0
+    assert {0.25, 0.5} <= set(seen)
+    assert 0.5 < seen[-1] < 0.75  # within the third shard
     runs, true_shard = [], engine._prompts
     monkeypatch.setattr(engine, "_prompts", lambda *a, **k: runs.append(1) or true_shard(*a, **k))
-    resumed = sweep(model, batch, store=store)
+    told = []
+    resumed = sweep(model, batch, store=store, progress=lambda *report: told.append((len(runs), *report)))
     assert len(runs) == 2
+    total = told[0][-1]
+    assert told[:2] == [(0, "sweep", 0, total), (0, "sweep", total // 2, total)]  # before anything is run again
     torch.testing.assert_close(resumed.ablated, whole.ablated, atol=1e-6, rtol=0)
+
+
+def _reports(model, batch, **options):
+    """What a sweep reports of itself, as (done, total)."""
+    told = []
+    sweep(model, batch, progress=lambda stage, *now: told.append(now) if stage == "sweep" else None, **options)
+    return told
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 1, 5])
+def test_progress_is_told_from_the_start_and_within_a_shard(tiny_model, batch_size):
+    batch = token_batch(tiny_model.info.vocab_size, [[8] * 4, [5] * 4])  # one shard
+    n_layers = tiny_model.info.n_layers
+    total = sum(n_layers - c.layer for c in tiny_model.components) * 8
+    told = _reports(tiny_model, batch, batch_size=batch_size)
+    done = [now for now, _ in told]
+    assert {of for _, of in told} == {total}
+    assert (done[0], done[-1]) == (0, total)
+    assert all(earlier < later for earlier, later in pairwise(done))
+    assert len(done) > n_layers  # one a stack at least
+    if batch_size == 1:
+        costs = {later - earlier for earlier, later in pairwise(done)}
+        assert len(done) == 1 + 8 * len(tiny_model.components)  # one a component and prompt
+        assert costs == {n_layers - c.layer for c in tiny_model.components}
+
+
+def test_work_that_is_done_twice_is_told_once(tiny_models, monkeypatch):
+    """Memory runs out in the midst of a shard, which is then run in halves."""
+    model = tiny_models["gpt2"]
+    batch = token_batch(model.info.vocab_size, [[8] * 8])
+    true_run = engine.Replay.run
+
+    def fails_late(self, units, values, tokens=None, *, alike=None):
+        if len(self.rows.ids) > 4 and units[0].first_layer == model.info.n_layers - 1:
+            raise torch.OutOfMemoryError
+        return true_run(self, units, values, tokens, alike=alike)
+
+    whole = sweep(model, batch).ablated
+    told = _reports(model, batch)
+    monkeypatch.setattr(engine.Replay, "run", fails_late)
+    again = _reports(model, batch)
+    done = [now for now, _ in again]
+    assert all(earlier < later for earlier, later in pairwise(done))
+    assert (again[0], again[-1]) == (told[0], told[-1])
+    torch.testing.assert_close(sweep(model, batch).ablated, whole, atol=1e-5, rtol=0)
 
 
 def _key(model, batch, ablation=Ablation.ZERO, *, components=None, version="1"):
