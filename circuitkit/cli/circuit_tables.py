@@ -55,8 +55,8 @@ def comparison_table(result: ModelComparison) -> None:
     """Print the two circuits' sizes and faithfulness in two columns."""
     table = Table("", "teacher", "student")
     rows = [dict(_figures(circuit)) for circuit in (result.teacher, result.student)]
-    for name in rows[0]:
-        table.add_row(name, *(_text(row.get(name, "")) for row in rows))
+    for name in {**rows[0], **rows[1]}:
+        table.add_row(name, *(_text(row.get(name, "-")) for row in rows))
     scores = result.alignment.scores
     table.add_row("alignment A", _text(f"{scores.score:.3f} {interval(scores.ci95)}"), "")
     stderr().print(table)
@@ -69,9 +69,11 @@ def _figures(circuit: Circuit) -> list[tuple[str, str]]:
     rows = [("heads and MLPs", f"{len(circuit.nodes)} of {len(space.senders) - 1}")]
     if circuit.edges is not None:
         rows.append(("edges", f"{len(circuit.edges)} of {space.n_edges}"))
+    work = (("circuits run", circuit.evaluations), ("gradients taken of each prompt", circuit.gradients))
+    ran = [(name, str(n)) for name, n in work if n]
     judged = circuit.faithfulness
     if judged is None:
-        return [*rows, ("faithfulness", "not measured")]
+        return [*rows, ("faithfulness", "not measured"), *ran]
     bounds: Mapping[str, Any] = judged["ci95"]
     for name, key in (
         ("logit difference of the model", "model_logit_diff"),
@@ -89,7 +91,7 @@ def _figures(circuit: Circuit) -> list[tuple[str, str]]:
     if accuracy["circuit_top1"] is not None:
         of_all = f"{accuracy['circuit_top1']:.0%} (model {accuracy['model_top1']:.0%})"
         rows.append(("answer above all tokens", of_all))
-    return [*rows, ("circuits run", str(circuit.evaluations))]
+    return [*rows, *ran]
 
 
 def _nodes(circuit: Circuit) -> Table:

@@ -52,10 +52,11 @@ class Circuit:
         node_effects: What the circuit's heads and MLPs are worth.
         faithfulness: How good it is (see `Judgement`); None where it was not judged.
         units: What an effect and a drop are, in words.
-        evaluations: How many circuits the search ran.
+        evaluations: How many circuits the search ran; 0 where it ran none.
         settings: Every option of the search.
         made_with: Versions, device, dtype and command.
         notices: Plain facts that a reader must see.
+        gradients: How many gradients of each prompt the search took; None for methods that take none.
     """
 
     model: ModelInfo
@@ -71,6 +72,7 @@ class Circuit:
     settings: Mapping[str, Any]
     made_with: Mapping[str, Any]
     notices: tuple[str, ...]
+    gradients: int | None = None
 
     @property
     def space(self) -> EdgeSpace:
@@ -166,6 +168,7 @@ class Circuit:
             else [{"sender": str(e.sender), "receiver": str(e.receiver), "effect": x} for e, x in edges.items()],
             "n_possible": {"nodes": len(self.space.senders) - 1, "edges": self.space.n_edges},
             "evaluations": self.evaluations,
+            "gradients": self.gradients,
             "faithfulness": None if self.faithfulness is None else dict(self.faithfulness),
             "senders": [str(sender) for sender in self.space.senders],
             "receivers": [str(receiver) for receiver in self.space.receivers],
@@ -210,6 +213,7 @@ class Circuit:
             faithfulness=r["faithfulness"],
             units=r["units"],
             evaluations=r["evaluations"],
+            gradients=r.get("gradients"),
             settings=r["settings"],
             made_with=made_with,
             notices=tuple(r["warnings"]),

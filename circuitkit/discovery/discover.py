@@ -142,6 +142,7 @@ def discover(
         faithfulness=None if judgement is None else judgement.to_dict(),
         units={**UNITS, **({} if found.effect_unit is None else {"effect": found.effect_unit})},
         evaluations=found.evaluations,
+        gradients=found.gradients,
         settings={
             "method": method,
             "n_prompts": len(batch.pairs) if isinstance(task, PromptBatch) else n_prompts,

@@ -119,6 +119,7 @@ def _attribution(search: Search, method: str) -> Found:
         node_effects={},
         effect_unit=f"{UNITS[metric]}, estimated from gradients",
         evaluations=evaluations,
+        gradients=scores.n_gradients,
         warnings=(
             "The effects of edges are estimates from gradients; none was measured by itself.",
             *_about_dead_ends(int(chosen.sum()), int(kept.sum())),

@@ -125,7 +125,8 @@ class Found:
             `HookedModel.components`); None where there is no such order.
         node_effects: What the method found of single nodes.
         effect_unit: What an effect of an edge is.
-        evaluations: How many circuits were run.
+        evaluations: How many circuits were run; 0 where none was.
+        gradients: How many gradients of each prompt were taken; None for methods that take none.
         warnings: Plain sentences that must be shown with the result.
     """
 
@@ -136,6 +137,7 @@ class Found:
     node_effects: dict[Component, NodeEffect]
     effect_unit: str | None = None
     evaluations: int
+    gradients: int | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -8,7 +8,7 @@ from circuitkit.reports.numerals import count, fixed, interval, share
 
 def circuit_keys(record: CircuitRecord) -> tuple[KeyFigure, ...]:
     """The row of key figures; what was not measured is left out."""
-    judged, task, runs = record.faithfulness, record.task, record.evaluations
+    judged, task = record.faithfulness, record.task
     dropped = "none dropped" if task.n_dropped == 0 else f"{count(task.n_dropped)} dropped"
     keys = [
         None if judged is None else _key("Faithfulness", judged.faithfulness, 3, "1 is the whole model"),
@@ -19,10 +19,16 @@ def circuit_keys(record: CircuitRecord) -> tuple[KeyFigure, ...]:
         ),
         None if record.edges is None else _edges_key(len(record.edges), record.n_possible.edges),
         *(() if judged is None else _judged_keys(judged)),
-        None if runs is None else KeyFigure(name="Circuits run", value=count(runs), note="to find this one"),
+        *_work(record.evaluations, record.gradients),
         KeyFigure(name="Prompts", value=count(task.n_prompts), note=dropped),
     ]
     return tuple(key for key in keys if key is not None)
+
+
+def _work(runs: int | None, gradients: int | None) -> tuple[KeyFigure, ...]:
+    """What the search ran; a kind of run that it did without is left out."""
+    counted = (("Circuits run", runs, "to find this one"), ("Gradients taken", gradients, "of each prompt"))
+    return tuple(KeyFigure(name=name, value=count(n), note=note) for name, n, note in counted if n)
 
 
 def _judged_keys(judged: Judgement) -> tuple[KeyFigure | None, ...]:

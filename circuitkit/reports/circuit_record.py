@@ -80,6 +80,7 @@ class CircuitRecord(Record):
     n_possible: Possible
     units: dict[str, str] = {}
     evaluations: int | None = None
+    gradients: int | None = None
     faithfulness: Judgement | None
     warnings: tuple[str, ...] = ()
 

@@ -23,6 +23,9 @@ def test_the_summary_says_what_a_reader_could_mistake(capsys, tmp_path, monkeypa
         assert f"{name} {circuit:.0%} (model {model:.0%})" in lines
     share = judged["circuit_logit_diff"] / judged["model_logit_diff"]
     assert any(line.startswith(f"of the circuit, share of the model's {share:.3f}") for line in lines)
+    assert result["evaluations"] == 0  # the size was given, so none was run to find it
+    assert not any("circuits run" in line for line in lines)
+    assert ("gradients taken of each prompt 1" in lines) == (method == "eap")
 
     drops = {name: effect["drop"] for name, effect in result["node_effects"].items()}
     strongest = max(drops, key=lambda name: abs(drops[name]))

@@ -56,6 +56,7 @@ def test_json_keeps_the_contract(method):
     assert {"method", "n_prompts", "ablation", "seed", *OPTIONS[method]} <= set(result["settings"])
     assert {"command", "device", "dtype", "versions"} <= set(result)
     assert set(result["node_effects"]) == set(result["nodes"])
+    assert result["gradients"] == {"eap": 1, "eap-ig": 2}.get(method)
     judged = result["faithfulness"]
     plain = ("model_logit_diff", "corrupted_logit_diff", "circuit_logit_diff", "complement_logit_diff", "faithfulness")
     for name in plain:

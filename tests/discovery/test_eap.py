@@ -17,6 +17,7 @@ from circuitkit.interventions import edge_sums as module
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.attribution import estimate_sweep
 from circuitkit.interventions.circuit_runner import CircuitRunner
+from circuitkit.interventions.edge_attribution import EdgeAttribution
 from circuitkit.interventions.replacement import replacement
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.loading import load_model, wrap_model
@@ -207,6 +208,22 @@ def test_progress_counts_prompts(tiny_model, options):
     assert {(stage, total) for stage, _, total in seen} == {("gradients", 5)}
     done = [count for _, count, _ in seen]
     assert done == sorted(done) and done[-1] == 5 and len(set(done)) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"method": "eap"}, lambda n_layers: 1),
+        ({"method": "eap-ig", "steps": 3}, lambda n_layers: 3),
+        ({"method": "eap-ig", "steps": 2, "variant": "activations"}, lambda n_layers: 2 * (2 * n_layers + 1)),
+    ],
+)
+def test_the_number_of_gradients_is_that_of_those_taken(tiny_model, monkeypatch, options, wanted):
+    taken, add = [], EdgeAttribution._add
+    monkeypatch.setattr(EdgeAttribution, "_add", lambda *a, **k: taken.append(1) or add(*a, **k))
+    batch = token_batch(tiny_model.info.vocab_size, [[6] * 4])  # all run together
+    found = eap(tiny_model, batch, ablation="zero", **options)
+    assert found.n_gradients == len(taken) == wanted(tiny_model.info.n_layers)
 
 
 def test_gradients_that_are_no_numbers_are_refused(fresh_raw, tiny_tokenizers):

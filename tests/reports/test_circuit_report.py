@@ -10,7 +10,10 @@ from html_page import Page
 
 from circuitkit.core.errors import ResultError
 from circuitkit.core.run_directory import save_run
+from circuitkit.reports.circuit_keys import circuit_keys
+from circuitkit.reports.circuit_record import CircuitRecord
 from circuitkit.reports.html import CONTENT_SECURITY_POLICY, report
+from circuitkit.reports.records import read_record
 
 HOSTILE = '</script><img src=x onerror=alert(1)><!-- \u2028 & ]]> </title></style> {{ 7 * 7 }}" onload="x'
 
@@ -101,6 +104,24 @@ def test_missing_numbers_are_dashes_not_zeros(tmp_path):
     page = Page(page_of(result, tmp_path))
     assert any(row[1:] == ["\u2013", "\u2013"] for row in page.rows)
     assert "effects of single components were not measured" in "".join(page.text)
+
+
+@pytest.mark.parametrize(
+    ("runs", "gradients", "shown"),
+    [
+        (412, None, {"Circuits run": "412"}),
+        (0, 1, {"Gradients taken": "1"}),
+        (14, 25, {"Circuits run": "14", "Gradients taken": "25"}),
+        (0, None, {}),
+        (None, None, {}),
+    ],
+)
+def test_what_was_not_run_is_not_counted(runs, gradients, shown, tmp_path):
+    result = fake_circuit.edge_circuit() | {"evaluations": runs, "gradients": gradients}
+    keys = {key.name: key.value for key in circuit_keys(read_record(CircuitRecord, result))}
+    assert {name: keys[name] for name in keys if name in ("Circuits run", "Gradients taken")} == shown
+    text = page_of(result, tmp_path)
+    assert [name in text for name in ("Circuits run", "Gradients taken")] == [bool(runs), bool(gradients)]
 
 
 @pytest.mark.parametrize("kind", ["edges", "comparison"])
