@@ -82,7 +82,7 @@ def screened_score(
         teacher=teacher.screen,
         student=student.screen,
         error_in_score=float((drawn - score).abs().quantile(LEVEL)) if same.all(0).double().mean() >= LEVEL else None,
-        has_interval=teacher.n_draws > 0,
+        has_interval=teacher.weights() is not None,
     )
 
 

@@ -61,6 +61,16 @@ class BootstrapWeights:
         return out.reshape(self.n_draws, *values.shape[:-1])
 
 
+def bootstrap_weights(n_prompts: int, *, n_draws: int, seed: int) -> BootstrapWeights | None:
+    """The draws behind intervals, or None where there are none: not asked for, or of fewer than two prompts.
+
+    Every draw of a single prompt is that prompt: its interval would be a point, and look like certainty.
+    """
+    if not n_draws or n_prompts < 2:
+        return None
+    return BootstrapWeights(n_prompts=n_prompts, n_draws=n_draws, seed=seed)
+
+
 def prompt_means(values: Float[Tensor, "row prompt"], *, block_bytes: int = BLOCK_BYTES) -> Float[Tensor, " row"]:
     """Mean of every row (float64), without a copy of all values in float64."""
     return torch.cat([some.double().mean(1) for some in _row_blocks(values, block_bytes)])

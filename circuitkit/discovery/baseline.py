@@ -14,7 +14,7 @@ class Baseline:
 
     Attributes:
         mean: Mean over prompts.
-        ci95: Percentile bootstrap interval of the mean; None when intervals are off.
+        ci95: Percentile bootstrap interval of the mean; None when intervals are off, or for one prompt.
         accuracy: Share of prompts with the correct answer above the incorrect one.
         clear: Whether the mean lies at least two standard errors above 0. Where it does not, or where one
             prompt has no standard error, percentages of it mean nothing and are not given.
@@ -34,7 +34,7 @@ class Baseline:
         if self.n_prompts == 1:
             return (
                 f"One prompt cannot show whether {name} does this task: its logit difference, {self.mean:.2f}, has no "
-                "standard error. Percentages of it are not given."
+                "standard error. Percentages of it and intervals are not given."
             )
         return (
             f"{name} does not do this task: its mean logit difference, {self.mean:.2f}, is not clearly above "

@@ -118,7 +118,9 @@ class Faithfulness:
         model, corrupted = means["model_logit_diff"], means["corrupted_logit_diff"]
         found: list[str] = []
         if len(self.model) == 1:
-            return ("Faithfulness is not given: one prompt has no standard error; give more prompts.",)
+            return (
+                "Faithfulness is not given, nor are intervals: one prompt has no standard error; give more prompts.",
+            )
         if not self.is_defined:
             found.append(
                 f"Faithfulness is not given: the logit difference of the model ({model:.2f}) is not clearly different "

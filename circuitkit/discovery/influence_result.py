@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from circuitkit.core.bootstrap import BootstrapWeights, percentile_interval, prompt_means
+from circuitkit.core.bootstrap import BootstrapWeights, bootstrap_weights, percentile_interval, prompt_means
 from circuitkit.core.component import Component
 from circuitkit.core.run_directory import save_run
 from circuitkit.discovery.baseline import Baseline, measure_baseline
@@ -33,7 +33,7 @@ class Influence:
         ablated: Logit difference with one component ablated, in logits.
         normalize: How drops were scaled to influences.
         sign: How components were counted whose ablation helps.
-        n_draws: Bootstrap draws behind the intervals; 0 means none.
+        n_draws: Bootstrap draws behind the intervals; 0 means none, and of one prompt there are none either.
         settings: Every option of the measurement.
         made_with: Versions, device, dtype and command.
         notices: Plain facts about the prompts that a reader must see.
@@ -84,10 +84,8 @@ class Influence:
         return normalize_influence(drops, normalize=self.normalize, sign=self.sign)
 
     def weights(self) -> BootstrapWeights | None:
-        """The bootstrap weights of this measurement, None when intervals are off."""
-        if not self.n_draws:
-            return None
-        return BootstrapWeights(n_prompts=len(self.clean), n_draws=self.n_draws, seed=int(self.settings["seed"]))
+        """The bootstrap weights of this measurement, None when intervals are off or there is one prompt only."""
+        return bootstrap_weights(len(self.clean), n_draws=self.n_draws, seed=int(self.settings["seed"]))
 
     @property
     def baseline(self) -> Baseline:

@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from circuitkit.core.bootstrap import BootstrapWeights, percentile_interval, prompt_means
+from circuitkit.core.bootstrap import bootstrap_weights, percentile_interval, prompt_means
 from circuitkit.core.errors import OptionError
 from circuitkit.core.seeds import check_seed
 
@@ -33,11 +33,9 @@ class Bootstrap:
     def means(
         self, values: Float[Tensor, "row prompt"]
     ) -> tuple[Float[Tensor, " row"], Float[Tensor, "draw row"] | None]:
-        """Mean of every row and, where there are intervals, its draws (float64)."""
-        if not self.n_draws:
-            return prompt_means(values), None
-        weights = BootstrapWeights(n_prompts=values.shape[1], n_draws=self.n_draws, seed=self.seed)
-        return prompt_means(values), weights.means(values)
+        """Mean of every row and, where there are intervals, its draws (float64); one prompt has none."""
+        weights = bootstrap_weights(values.shape[1], n_draws=self.n_draws, seed=self.seed)
+        return prompt_means(values), None if weights is None else weights.means(values)
 
 
 def ci95(draws: Float[Tensor, "draw *row"] | None) -> Any:  # noqa: ANN401 - nested as deep as there are rows

@@ -132,7 +132,8 @@ def circuit_warnings(record: CircuitRecord) -> tuple[str, ...]:
     if len(record.nodes) > _HALF * record.n_possible.nodes:
         found.append("More than half of all components are kept: such a circuit says little about where the task is.")
     if 0 < record.task.n_prompts < _FEW_PROMPTS:
-        found.append(f"Only {record.task.n_prompts} prompts were used.")
+        n = record.task.n_prompts
+        found.append("Only one prompt was used." if n == 1 else f"Only {n} prompts were used.")
     return tuple(found)
 
 

@@ -5,7 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitkit.core.bootstrap import BLOCK_BYTES, BootstrapWeights, percentile_interval, prompt_means
+from circuitkit.core.bootstrap import (
+    BLOCK_BYTES,
+    BootstrapWeights,
+    bootstrap_weights,
+    percentile_interval,
+    prompt_means,
+)
 
 
 def drawn_at_once(n_prompts: int, n_draws: int, seed: int) -> torch.Tensor:
@@ -24,6 +30,15 @@ def test_weights_are_shares_of_whole_draws():
     assert torch.equal((weights * 7).round(), weights * 7)
     assert torch.equal(weights, in_one_piece(BootstrapWeights(n_prompts=7, n_draws=50, seed=3)))
     assert not torch.equal(weights, in_one_piece(BootstrapWeights(n_prompts=7, n_draws=50, seed=4)))
+
+
+def test_one_prompt_is_not_drawn_again():
+    """Its draws are all alike, and their interval a point."""
+    low, high = percentile_interval(BootstrapWeights(n_prompts=1, n_draws=50, seed=0).means(torch.tensor([3.5])))
+    assert low == high == 3.5
+    assert bootstrap_weights(1, n_draws=50, seed=0) is None
+    assert bootstrap_weights(9, n_draws=0, seed=0) is None
+    assert bootstrap_weights(2, n_draws=50, seed=4) == BootstrapWeights(n_prompts=2, n_draws=50, seed=4)
 
 
 @given(

@@ -10,6 +10,7 @@ def test_one_prompt_shows_nothing():
     found = measure_baseline(torch.tensor([6.0]), None)
     assert (found.mean, found.accuracy, found.clear) == (6, 1, False)
     assert found.warning("Teacher t").startswith("One prompt cannot show whether Teacher t does this task")
+    assert "intervals are not given" in found.warning("Teacher t")
 
 
 @pytest.mark.parametrize("clean", [[-1.0, -1.2], [1.0, -1.0, 0.4]])

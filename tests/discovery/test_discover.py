@@ -333,7 +333,12 @@ def test_one_prompt():
         circuit = discover(model, batch, method=method, bootstrap=20, judged="full", **OPTIONS[method])
         json.dumps(circuit.to_dict(), allow_nan=False)
         assert circuit.faithfulness["faithfulness"] is None
-        assert any("Faithfulness is not given" in w for w in circuit.notices)
+        assert any("Faithfulness is not given, nor are intervals" in w for w in circuit.notices)
+        judged = circuit.faithfulness
+        assert set(judged["ci95"].values()) == set(judged["completeness"]["ci95"].values()) == {None}
+        assert set(judged["accuracy"]["ci95"].values()) == {judged["kl"]["ci95"]} == {None}
+        parts = judged["minimality"]["parts"].values()
+        assert all(part["loss_ci95"] is part["drop_ci95"] is None for part in parts)
 
 
 def test_a_model_that_does_not_do_the_task(tiny_models):

@@ -68,6 +68,7 @@ def test_what_is_left_without_the_circuit_is_worked_out_where_it_was_not_saved(r
         (lambda r: r["faithfulness"]["ci95"].update(faithfulness=None), "No interval was computed"),
         (lambda r: r["n_possible"].update(nodes=40), "More than half of all components are kept"),
         (lambda r: r["task"].update(n_prompts=7), "Only 7 prompts were used"),
+        (lambda r: r["task"].update(n_prompts=1), "Only one prompt was used"),
         (lambda r: None, "not minimal: 1 of 30 measured parts"),
     ],
 )
