@@ -7,8 +7,8 @@ BIN := .venv/bin
 demo: .venv/demo  ## Set up and run the main job on an embedded pair; ends with the path of its report.
 	$(BIN)/circuitkit align toy-gpt2 toy-distilgpt2 --task ioi --out runs/demo
 
-test: .venv/dev  ## Set up and run the tests.
-	$(BIN)/python -m pytest
+test: .venv/dev  ## Set up and run the tests, two files at a time.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/dev  ## Lint, types and layer rules.
 	$(BIN)/ruff check

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # two files run side by side: what they start shall not take every core either
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

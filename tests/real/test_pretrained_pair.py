@@ -1,6 +1,7 @@
 """The main job on a real pretrained model and on a student of every second of its layers."""
 
 import json
+import os
 import resource
 
 import pytest
@@ -41,8 +42,9 @@ def cut_dir(real_model_dir, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_threads():
-    torch.set_num_threads(2)
+def threads():
+    """Two, unless another worker of pytest-xdist has the other core."""
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
     yield
     torch.set_num_threads(1)
 
