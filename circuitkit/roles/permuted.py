@@ -26,11 +26,6 @@ class TokenHits:
         """Mean of `found` over the defined prompts; 0 without any."""
         return self.found.sum(1) / self.defined.sum().clamp(min=1)
 
-    @property
-    def p(self) -> Float[Tensor, " head"]:
-        """One-sided p-value of the rate: (1 + draws at least as high) / (1 + draws) (Phipson & Smyth 2010)."""
-        return (1 + (self.null >= self.rate - 1e-6).sum(0)) / (1 + len(self.null))
-
 
 def count_hits(
     top: Int[Tensor, "head place k"],
