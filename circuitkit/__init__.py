@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from circuitkit.models.hooked_model import HookedModel as HookedModel
     from circuitkit.models.loading import load_model as load_model
     from circuitkit.models.loading import wrap_model as wrap_model
+    from circuitkit.probes.probe import probe as probe
+    from circuitkit.probes.result import ProbeResult as ProbeResult
     from circuitkit.reports.html import report as report
     from circuitkit.tasks.batch import build_batch as build_batch
     from circuitkit.tasks.loading import load_task as load_task
@@ -52,6 +54,8 @@ _HOMES = {
     "HookedModel": "circuitkit.models.hooked_model",
     "load_model": "circuitkit.models.loading",
     "wrap_model": "circuitkit.models.loading",
+    "probe": "circuitkit.probes.probe",
+    "ProbeResult": "circuitkit.probes.result",
     "report": "circuitkit.reports.html",
     "build_batch": "circuitkit.tasks.batch",
     "load_task": "circuitkit.tasks.loading",

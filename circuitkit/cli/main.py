@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from circuitkit.cli import align, compare, discover, influence, models, report, tasks
+from circuitkit.cli import align, compare, discover, influence, models, probe, report, tasks
 from circuitkit.cli.interrupt import Stopped, terminated_like_interrupted
 from circuitkit.core.errors import CircuitKitError
 from circuitkit.core.utf8 import printable
@@ -25,6 +25,7 @@ app.command("align")(align.align)
 app.command("influence")(influence.influence)
 app.command("discover")(discover.discover)
 app.command("compare")(compare.compare)
+app.command("probe")(probe.probe)
 app.command("tasks")(tasks.tasks)
 app.command("models")(models.models)
 app.command("report")(report.report)

@@ -12,6 +12,8 @@ from circuitkit.core.utf8 import printable
 from circuitkit.reports.circuit_pages import circuit_page, comparison_page, sweep_page
 from circuitkit.reports.embedding import packed_circuitsvis, packed_plotly, script_json
 from circuitkit.reports.pages import Context, alignment_page, influence_page, table_page
+from circuitkit.reports.probe_page import probe_page
+from circuitkit.reports.probe_record import PROBE
 from circuitkit.reports.records import ALIGNMENT, CIRCUIT, COMPARISON, INFLUENCE, SWEEP, TABLE
 from circuitkit.reports.templating import environment, verbatim
 
@@ -19,10 +21,11 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 )
 
-_CIRCUITS = {
+_PAGES = {
     CIRCUIT: ("circuit.html.j2", circuit_page),
     SWEEP: ("circuit-sweep.html.j2", sweep_page),
     COMPARISON: ("comparison.html.j2", comparison_page),
+    PROBE: ("probe.html.j2", probe_page),
 }
 
 
@@ -32,7 +35,7 @@ def report(run: str | Path, output: str | Path | None = None) -> Path:
     The same run gives the same bytes. The file is written whole or not at all.
 
     Args:
-        run: A run directory of `align` (one task or several), `influence`, `discover` or `compare`.
+        run: A run directory of `align` (one task or several), `influence`, `discover`, `compare` or `probe`.
         output: The HTML file; `report.html` inside the run directory by default.
 
     Returns:
@@ -60,10 +63,10 @@ def render(run: Run) -> str:
         return _fill("table.html.j2", table_page(run.result))
     if schema == INFLUENCE:
         return _fill("influence.html.j2", influence_page(run.result))
-    if schema in _CIRCUITS:
-        template, page = _CIRCUITS[schema]
+    if schema in _PAGES:
+        template, page = _PAGES[schema]
         return _fill(template, page(run.result))
-    wanted = f"{ALIGNMENT}, {TABLE}, {INFLUENCE}, {CIRCUIT}, {SWEEP} or {COMPARISON}"
+    wanted = f"{ALIGNMENT}, {TABLE}, {INFLUENCE}, {CIRCUIT}, {SWEEP}, {COMPARISON} or {PROBE}"
     raise ResultError(f"Run {str(run.path)!r} holds {schema}, which has no report; wanted {wanted}.")
 
 

@@ -1,0 +1,84 @@
+"""Probe one model, or a teacher and its student, for what their activations tell of a task."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from circuitkit.core.progress import Progress, silent
+from circuitkit.models.hooked_model import HookedModel
+from circuitkit.probes.features import Stream
+from circuitkit.probes.plan import N_CONTROLS, N_FOLDS, N_PROMPTS, STRENGTH, plan_probes
+from circuitkit.probes.result import ProbeResult
+from circuitkit.tasks.task import Task
+
+
+def probe(
+    model: HookedModel,
+    task: Task,
+    *,
+    student: HookedModel | None = None,
+    targets: Sequence[str] | None = None,
+    of: Stream | str = "resid_post",
+    at: str | None = None,
+    side: str = "auto",
+    split: str = "auto",
+    n_prompts: int = N_PROMPTS,
+    folds: int = N_FOLDS,
+    controls: int = N_CONTROLS,
+    random_model: bool = False,
+    strength: float = STRENGTH,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    batch_size: int | Literal["auto"] = "auto",
+    resume: Path | None = None,
+    command: str | None = None,
+    progress: Progress = silent,
+) -> ProbeResult:
+    """Ask, layer by layer or head by head, what a linear probe can tell (Distilled Circuits, Appendix J).
+
+    Args:
+        model: The model, or the teacher.
+        task: The task.
+        student: A second model, probed on the same prompts.
+        targets: What is asked; all that the task's labels give where none are named.
+        of: Residual stream before or after each block, or the values that each head mixes (`z`).
+        at: Label at which is read; the answer position where none is named.
+        side: Which prompts are read; `auto` takes the corrupted ones, in which elements are random, for elements of
+            a sequence: in the clean ones each element settles all others.
+        split: What held-out prompts must not share with fitted ones.
+        n_prompts: Prompts to draw from the task.
+        folds: Parts of the prompts that are held out in turn.
+        controls: How often the control shuffles the labels.
+        random_model: Also probe the model's configuration with random weights.
+        strength: Inverse strength C of the L2 penalty.
+        bootstrap: Draws for the intervals of AUROCs and selectivities; 0 for none.
+        seed: Seed of prompts, balance, folds, shuffles and bootstrap.
+        batch_size: Prompts run at a time.
+        resume: Folder in which finished rows are kept and looked for.
+        command: The command line that asked for this, kept with the result.
+        progress: Called as the work advances.
+
+    Raises:
+        OptionError: An option is unknown or out of range, or a target cannot be asked of the task.
+        TaskError: Too few prompts can be used.
+    """
+    plan = plan_probes(
+        model,
+        task,
+        student=student,
+        targets=targets,
+        of=of,
+        at=at,
+        side=side,
+        split=split,
+        n_prompts=n_prompts,
+        folds=folds,
+        controls=controls,
+        random_model=random_model,
+        strength=strength,
+        bootstrap=bootstrap,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return plan.run(resume=resume, command=command, progress=progress)
