@@ -1,4 +1,4 @@
-"""The parts of a transformer that are measured: attention heads and MLPs."""
+"""The parts of a transformer that are measured: attention heads, MLPs, and the stream between the blocks."""
 
 import re
 from dataclasses import dataclass
@@ -48,3 +48,26 @@ def all_components(n_layers: int, n_heads: int) -> tuple[Component, ...]:
     """Every head, layer by layer, then every MLP: the row order of all per-component results."""
     heads = [Component(layer, head) for layer in range(n_layers) for head in range(n_heads)]
     return (*heads, *(Component(layer) for layer in range(n_layers)))
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The residual stream behind one block (`block3`), or what the first block reads (`embed`).
+
+    Attributes:
+        layer: Index of the transformer block; -1 is what the first one reads.
+    """
+
+    layer: int
+
+    @property
+    def kind(self) -> Literal["stream"]:
+        """That it is no component: it carries what all components before it have written."""
+        return "stream"
+
+    def __str__(self) -> str:
+        return "embed" if self.layer < 0 else f"block{self.layer}"
+
+
+Site = Component | Stream
+"""Where a run of the model can be changed."""

@@ -32,6 +32,11 @@ class CleanRun:
     resid: Float[Tensor, "row pos d_model"]
     attention: SuffixAttention
 
+    @property
+    def streams(self) -> dict[int, Float[Tensor, "row pos d_model"]]:
+        """Residual stream behind each block; at -1 what the first one reads."""
+        return {layer - 1: stream for layer, stream in self.hidden.items()} | {len(self.hidden) - 1: self.resid}
+
 
 @torch.no_grad()
 def run_clean(model: HookedModel, rows: Rows) -> CleanRun:

@@ -1,4 +1,4 @@
-"""What is changed in one run of a model: which components, at which positions of which prompts."""
+"""What is changed in one run of a model: which components or streams, at which positions of which prompts."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from circuitkit.core.component import Component
+from circuitkit.core.component import Component, Site, Stream
 from circuitkit.core.errors import OptionError
 
 Where = Bool[Tensor, "#prompt #pos"]
@@ -20,18 +20,19 @@ class Intervention:
     """Components replaced together in one run of the model.
 
     Attributes:
-        edits: Component -> where it is replaced; None is everywhere.
+        edits: Component -> where it is replaced; None is everywhere. A `Stream` in place of a component is the
+            residual stream behind a whole block.
 
     Raises:
         OptionError: It replaces nothing, or a place is no boolean tensor [prompt, pos].
     """
 
-    edits: Mapping[Component, Where | None]
+    edits: Mapping[Site, Where | None]
 
     def __post_init__(self) -> None:
         if not self.edits:
             raise OptionError("An intervention that replaces nothing was given; name at least one component.")
-        given = cast(Mapping[Component, object], self.edits)  # nothing but this checks the types outside of the tests
+        given = cast(Mapping[Site, object], self.edits)  # nothing but this checks the types outside of the tests
         for component, where in given.items():
             if where is None or (isinstance(where, Tensor) and where.dtype == torch.bool and where.ndim == 2):
                 continue
@@ -43,10 +44,10 @@ class Intervention:
 
     @property
     def first_layer(self) -> int:
-        """The first block that anything is replaced in."""
+        """The first block that anything is replaced in; -1 where that is what the first block reads."""
         return min(component.layer for component in self.edits)
 
-    def on(self, layer: int) -> list[tuple[Component, Where | None]]:
+    def on(self, layer: int) -> list[tuple[Site, Where | None]]:
         """What is replaced in one block."""
         return [(component, where) for component, where in self.edits.items() if component.layer == layer]
 
@@ -64,11 +65,11 @@ class Intervention:
         return "+".join(f"{c}" if where is None else f"{c}@{int(where.sum())}" for c, where in self.edits.items())
 
 
-def replace_components(*components: Component, where: Where | None = None) -> Intervention:
+def replace_components(*components: Site, where: Where | None = None) -> Intervention:
     """Replace some components together, everywhere or at the same positions.
 
     Args:
-        components: One or more.
+        components: One or more; a `Stream` is the residual stream behind a whole block.
         where: Where; None is everywhere. Per-row interventions give [prompt, 1], patching one position [1, pos].
 
     Raises:
@@ -77,7 +78,7 @@ def replace_components(*components: Component, where: Where | None = None) -> In
     return Intervention(edits=dict.fromkeys(components, where))
 
 
-def at_each_position(components: Iterable[Component], length: int) -> list[Intervention]:
+def at_each_position(components: Iterable[Site], length: int) -> list[Intervention]:
     """Every component at every position by itself: component-major, as activation patching maps are drawn.
 
     Args:
@@ -102,14 +103,14 @@ def check_fit(
     Raises:
         OptionError: A component is not in the model, or a mask is of other prompts or ends before the batch does.
     """
-    known = set(components)
+    *_, last = components
+    known = {*components, *(Stream(layer) for layer in range(-1, last.layer + 1))}
     for intervention in interventions:
         for component, where in intervention.edits.items():
             if component not in known:
-                *_, last = components
                 raise OptionError(
-                    f"Component {component} is not in the model, which has {len(known)} components, the last of them "
-                    f"{last}; layers and heads count from 0."
+                    f"Component {component} is not in the model, which has {len(components)} components, the last of "
+                    f"them {last}; layers and heads count from 0."
                 )
             if where is None:
                 continue

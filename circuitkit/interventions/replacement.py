@@ -29,6 +29,7 @@ class Values:
         z: Head values before the output projection.
         mlp: MLP outputs, output bias included.
         embed: What the first block reads.
+        resid: Residual stream behind a block; None where nothing stands in for whole blocks.
         start: In a causal model, the first position at which they can differ from the activations that they
             replace: before it, all prompts that they come from have the tokens of the prompts that they go into.
     """
@@ -37,6 +38,22 @@ class Values:
     mlp: Callable[[int], Float[Tensor, "#row #pos d_model"]]
     embed: Float[Tensor, "#row #pos d_model"]
     start: int = 0
+    resid: Callable[[int], Float[Tensor, "#row #pos d_model"]] | None = None
+
+    def stream(self, layer: int) -> Float[Tensor, "#row #pos d_model"]:
+        """What replaces the stream behind a block; -1: what the first block reads.
+
+        Raises:
+            OptionError: Nothing stands in for whole blocks.
+        """
+        if layer < 0:
+            return self.embed
+        if self.resid is None:
+            raise OptionError(
+                "The residual stream behind a block can be replaced only by that of other prompts; give the source "
+                "`resample` or `taken_from(...)`, or replace heads and MLPs."
+            )
+        return self.resid(layer)
 
 
 Base = Literal["clean", "corrupted"]
@@ -142,12 +159,16 @@ def taken_from(model: HookedModel, block: TokenBlock, *, into: TokenBlock, posit
     def values(rows: Int[Tensor, " row"], length: int) -> Values:
         taken = take(block, rows, model)
         found = run_clean(model, taken)
-        z, mlp, embed = found.z, found.mlp, found.hidden[0]
+        z, mlp, resid = found.z, found.mlp, found.streams
         if not positional:
-            z, mlp = ({layer: _pooled(x, taken.mask) for layer, x in point.items()} for point in (z, mlp))
-            embed = _pooled(embed, taken.mask)
-        start = first_difference(block.ids[rows], into.ids[rows]) if positional else 0
-        return Values(z=lambda layer: z[layer], mlp=lambda layer: mlp[layer], embed=embed, start=start)
+            z, mlp, resid = ({layer: _pooled(x, taken.mask) for layer, x in point.items()} for point in (z, mlp, resid))
+        return Values(
+            z=lambda layer: z[layer],
+            mlp=lambda layer: mlp[layer],
+            embed=resid[-1],
+            resid=lambda layer: resid[layer],
+            start=first_difference(block.ids[rows], into.ids[rows]) if positional else 0,
+        )
 
     return values
 

@@ -14,8 +14,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuitkit.core.component import Component
 from circuitkit.interventions.clean_run import run_clean
-from circuitkit.interventions.edit import edit_heads, edit_mlp
+from circuitkit.interventions.edit import edit_heads, edit_mlp, edit_stream
 from circuitkit.interventions.head_source import HeadSource
 from circuitkit.interventions.intervention import Intervention, Where
 from circuitkit.interventions.replacement import Values
@@ -37,12 +38,14 @@ class _Stack:
     def single_heads(self, layer: int) -> list[tuple[int, Where | None]] | None:
         """The head that each run replaces in a block and where; None if any replaces anything else in it."""
         edits = [unit.on(layer) for unit in self.units]
-        if any(len(edit) != 1 or edit[0][0].head is None for edit in edits):
+        if any(len(edit) != 1 or edit[0][0].kind != "head" for edit in edits):
             return None
-        return [(component.head, where) for ((component, where),) in edits if component.head is not None]
+        return [
+            (site.head, where) for ((site, where),) in edits if isinstance(site, Component) and site.head is not None
+        ]
 
     def edits(self, layer: int) -> set[str]:
-        """The kinds of components that any of the runs replaces in a block."""
+        """The kinds of sites that any of the runs replaces in a block."""
         return {component.kind for unit in self.units for component, _ in unit.on(layer)}
 
 
@@ -100,7 +103,7 @@ class Replay:
         """
         layer = min(i.first_layer for i in interventions)
         window = Suffix(start=min(self.start(i, values) for i in interventions))
-        heads = [i for i in interventions if any(c.head is not None for c, _ in i.on(layer))]
+        heads = [i for i in interventions if any(site.kind == "head" for site, _ in i.on(layer))]
         units = [*heads, *(i for i in interventions if i not in heads)]
         kinds = [some for some in (heads, units[len(heads) :]) if some]
         parts = [_Stack(units=some, values=values, window=window, alike=alike or len(units)) for some in kinds]
@@ -113,18 +116,21 @@ class Replay:
 
     def _source(self, layer: int, stack: _Stack) -> Float[Tensor, "unit_row kept d_model"]:
         """Residual stream behind the first changed block, in which the attention has seen nothing new."""
+        if layer < 0:
+            return self._edited(layer, tile(stack.window.of(self.hidden[0]), len(stack.units)), stack, stack.window)
         family, block, n_units = self.model.family, self.blocks[layer], len(stack.units)
         kept: Window = self._answer if layer == len(self.blocks) - 1 else stack.window
         hidden, z = kept.of(self.hidden[layer]), kept.of(self.z[layer]).contiguous()
-        if stack.edits(layer) != {"mlp"}:
+        if "head" in stack.edits(layer):
             changed = self._heads_alone(layer, stack, kept, hidden, z)
             if changed is not None:
                 return changed
             return self._close(layer, tile(hidden, n_units), tile(z, n_units), stack)
         mid = family.mid(block, hidden, family.out_proj(block)(rearrange(z, "r p h d -> r p (h d)")))
         mlp_out = tile(kept.of(self.mlp[layer]), n_units)
-        edit_mlp(mlp_out, layer, stack.units, stack.values.mlp(layer), kept)
-        return family.close(block, tile(mid, n_units), mlp_out)
+        if "mlp" in stack.edits(layer):
+            edit_mlp(mlp_out, layer, stack.units, stack.values.mlp(layer), kept)
+        return self._edited(layer, family.close(block, tile(mid, n_units), mlp_out), stack, kept)
 
     def _heads_alone(
         self,
@@ -179,7 +185,16 @@ class Replay:
         mlp_out = family.mlp_out(block, mid)
         if "mlp" in edits:
             edit_mlp(mlp_out, layer, stack.units, stack.values.mlp(layer), kept)
-        return family.close(block, mid, mlp_out)
+        return self._edited(layer, family.close(block, mid, mlp_out), stack, kept)
+
+    @staticmethod
+    def _edited(
+        layer: int, resid: Float[Tensor, "unit_row kept d_model"], stack: _Stack, kept: Window
+    ) -> Float[Tensor, "unit_row kept d_model"]:
+        """The stream behind a block, which is overwritten where a run replaces it."""
+        if "stream" in stack.edits(layer):
+            edit_stream(resid, layer, stack.units, stack.values.stream(layer), kept)
+        return resid
 
     def _unembed(
         self, resid: Float[Tensor, "*unit row d_model"], tokens: Int[Tensor, "row token"] | None
