@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from circuitkit.models.hooked_model import HookedModel as HookedModel
     from circuitkit.models.loading import load_model as load_model
     from circuitkit.models.loading import wrap_model as wrap_model
+    from circuitkit.probes.patching import activation_patching as activation_patching
     from circuitkit.probes.probe import probe as probe
     from circuitkit.probes.result import ProbeResult as ProbeResult
     from circuitkit.reports.html import report as report
@@ -56,6 +57,7 @@ _HOMES = {
     "wrap_model": "circuitkit.models.loading",
     "probe": "circuitkit.probes.probe",
     "ProbeResult": "circuitkit.probes.result",
+    "activation_patching": "circuitkit.probes.patching",
     "report": "circuitkit.reports.html",
     "build_batch": "circuitkit.tasks.batch",
     "load_task": "circuitkit.tasks.loading",

@@ -12,6 +12,8 @@ from circuitkit.core.utf8 import printable
 from circuitkit.reports.circuit_pages import circuit_page, comparison_page, sweep_page
 from circuitkit.reports.embedding import packed_circuitsvis, packed_plotly, script_json
 from circuitkit.reports.pages import Context, alignment_page, influence_page, table_page
+from circuitkit.reports.patching_page import patching_page
+from circuitkit.reports.patching_record import PATCHING
 from circuitkit.reports.probe_page import probe_page
 from circuitkit.reports.probe_record import PROBE
 from circuitkit.reports.records import ALIGNMENT, CIRCUIT, COMPARISON, INFLUENCE, SWEEP, TABLE
@@ -26,6 +28,7 @@ _PAGES = {
     SWEEP: ("circuit-sweep.html.j2", sweep_page),
     COMPARISON: ("comparison.html.j2", comparison_page),
     PROBE: ("probe.html.j2", probe_page),
+    PATCHING: ("patching.html.j2", patching_page),
 }
 
 
@@ -36,6 +39,8 @@ def report(run: str | Path, output: str | Path | None = None) -> Path:
 
     Args:
         run: A run directory of `align` (one task or several), `influence`, `discover`, `compare` or `probe`.
+        run: A run directory of `align` (one task or several), `influence`, `discover`,
+            `compare` or `patch`.
         output: The HTML file; `report.html` inside the run directory by default.
 
     Returns:
@@ -66,7 +71,7 @@ def render(run: Run) -> str:
     if schema in _PAGES:
         template, page = _PAGES[schema]
         return _fill(template, page(run.result))
-    wanted = f"{ALIGNMENT}, {TABLE}, {INFLUENCE}, {CIRCUIT}, {SWEEP}, {COMPARISON} or {PROBE}"
+    wanted = f"{ALIGNMENT}, {TABLE}, {INFLUENCE}, {', '.join(_PAGES)}"
     raise ResultError(f"Run {str(run.path)!r} holds {schema}, which has no report; wanted {wanted}.")
 
 
