@@ -40,7 +40,7 @@ def report(run: str | Path, output: str | Path | None = None) -> Path:
     Args:
         run: A run directory of `align` (one task or several), `influence`, `discover`, `compare` or `probe`.
         run: A run directory of `align` (one task or several), `influence`, `discover`,
-            `compare` or `patch`.
+            `compare`, `probe` or `patch`.
         output: The HTML file; `report.html` inside the run directory by default.
 
     Returns:
