@@ -1,0 +1,83 @@
+"""Every study by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from circuitkit.core.progress import Progress
+from circuitkit.experiments import attention, cross_task, mlp, noise_study, robustness, sensitivity, threshold
+from circuitkit.experiments.pair import PairMeasurements
+from circuitkit.experiments.study import Study
+from circuitkit.experiments.study_options import StudyOptions
+
+
+@runtime_checkable
+class RunStudy(Protocol):
+    """What every study is: from measurements of a pair to a result."""
+
+    def __call__(self, pairs: Sequence[PairMeasurements], options: StudyOptions, *, progress: Progress) -> Study:
+        """Run it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyKind:
+    """A study that can be asked for.
+
+    Attributes:
+        title: What it asks, in a line.
+        source: Where it is from.
+        run: Runs it.
+        several_tasks: Whether it takes more than one task.
+        takes: The options of `StudyOptions` that it takes.
+    """
+
+    title: str
+    source: str
+    run: RunStudy
+    several_tasks: bool = False
+    takes: frozenset[str] = frozenset()
+
+
+STUDIES: dict[str, StudyKind] = {
+    "noise": StudyKind(
+        title="does alignment fall as the student's activations get noise?",
+        source=noise_study.SOURCE,
+        run=noise_study.noise_study,
+        takes=frozenset({"levels", "repeats", "where", "unit"}),
+    ),
+    "cross-task": StudyKind(
+        title="alignment on several tasks, beside its controls",
+        source=cross_task.SOURCE,
+        run=cross_task.cross_task_study,
+        several_tasks=True,
+    ),
+    "sensitivity": StudyKind(
+        title="does the score depend on normalisation and matching?",
+        source=sensitivity.SOURCE,
+        run=sensitivity.sensitivity_study,
+        several_tasks=True,
+    ),
+    "threshold": StudyKind(
+        title="circuits of both models over the threshold",
+        source=threshold.SOURCE,
+        run=threshold.threshold_study,
+        takes=frozenset({"levels", "search"}),
+    ),
+    "robustness": StudyKind(
+        title="what the loss of one component costs, and what compression adds",
+        source=robustness.SOURCE,
+        run=robustness.robustness_study,
+    ),
+    "attention": StudyKind(
+        title="attention of matched heads side by side",
+        source=attention.SOURCE,
+        run=attention.attention_study,
+        takes=frozenset({"top"}),
+    ),
+    "mlp": StudyKind(
+        title="which student MLP stands for which teacher MLP",
+        source=mlp.SOURCE,
+        run=mlp.mlp_study,
+    ),
+}

@@ -1,0 +1,45 @@
+"""The threshold study is `discover` at each threshold, in both models."""
+
+import pytest
+from study_pairs import make_pair
+
+from circuitkit.core.errors import OptionError
+from circuitkit.discovery.discover import discover
+from circuitkit.experiments.experiment import run_study
+from circuitkit.experiments.study_options import StudyOptions
+
+VALUES = (0.2, 0.5)
+
+
+def test_every_circuit_is_a_separate_search():
+    pair = make_pair(n_prompts=10, bootstrap=20)
+    study = run_study("threshold", [pair], StudyOptions(levels=VALUES))
+    rows = study.frame("circuits").set_index(["model", "threshold"])
+    assert len(rows) == 4
+    for who, model, batch in zip(
+        ("teacher", "student"), (pair.teacher_model, pair.student_model), pair.batches, strict=True
+    ):
+        for value in VALUES:
+            alone = discover(model, batch, method="prune", threshold=value, bootstrap=20)
+            row = rows.loc[(who, value)]
+            assert row["n_nodes"] == len(alone.nodes)
+            assert row["share"] == len(alone.nodes) / len(model.components)
+            assert row["nodes"] == " ".join(map(str, alone.nodes))
+            assert row["faithfulness"] == alone.faithfulness["faithfulness"]
+            assert row["ci95"] == tuple(alone.faithfulness["ci95"]["faithfulness"])
+    assert study.tasks[0]["n_prompts"] == 10
+    assert study.figures["quality"].series[0].low is not None
+
+
+def test_many_prompts_are_cut_to_what_a_search_takes():
+    pair = make_pair(n_prompts=80, bootstrap=0, task="numerals")
+    study = run_study("threshold", [pair], StudyOptions(levels=(0.5,)))
+    assert study.tasks[0]["n_prompts"] == study.settings["n_prompts"] == 64
+
+
+def test_bad_searches_are_refused_in_one_line():
+    pair = make_pair(n_prompts=8, bootstrap=0)
+    with pytest.raises(OptionError, match="no threshold to sweep; choose one of prune, path-patching"):
+        run_study("threshold", [pair], StudyOptions(search="acdc"))
+    with pytest.raises(OptionError, match=r"In the teacher: 1\.5 cannot be a threshold"):
+        run_study("threshold", [pair], StudyOptions(levels=(1.5,)))
