@@ -17,6 +17,8 @@ from circuitkit.reports.patching_record import PATCHING
 from circuitkit.reports.probe_page import probe_page
 from circuitkit.reports.probe_record import PROBE
 from circuitkit.reports.records import ALIGNMENT, CIRCUIT, COMPARISON, INFLUENCE, SWEEP, TABLE
+from circuitkit.reports.study_page import study_page
+from circuitkit.reports.study_record import EXPERIMENT
 from circuitkit.reports.templating import environment, verbatim
 
 CONTENT_SECURITY_POLICY = (
@@ -29,6 +31,7 @@ _PAGES = {
     COMPARISON: ("comparison.html.j2", comparison_page),
     PROBE: ("probe.html.j2", probe_page),
     PATCHING: ("patching.html.j2", patching_page),
+    EXPERIMENT: ("study.html.j2", study_page),
 }
 
 
@@ -38,9 +41,8 @@ def report(run: str | Path, output: str | Path | None = None) -> Path:
     The same run gives the same bytes. The file is written whole or not at all.
 
     Args:
-        run: A run directory of `align` (one task or several), `influence`, `discover`, `compare` or `probe`.
-        run: A run directory of `align` (one task or several), `influence`, `discover`,
-            `compare`, `probe` or `patch`.
+        run: A run directory of `align` (one task or several), `influence`, `discover`, `compare`, `probe`, `patch` or
+            `experiment`.
         output: The HTML file; `report.html` inside the run directory by default.
 
     Returns:
