@@ -33,10 +33,11 @@ def _table(table: StudyTable) -> Table:
     drawn, room = Table(title=Text(printable(table.title))), stderr().width - 1
     fitting: list[list[str]] = []
     for title, cells in columns:
-        room -= max(map(len, (*title.split(), *cells))) + _EDGE
+        width = max(map(len, (*title.split(), *cells)))
+        room -= width + _EDGE
         if fitting and room < 0:
             break
-        drawn.add_column(title)
+        drawn.add_column(title, width=width)
         fitting.append(cells)
     for cells in zip(*fitting, strict=True):
         drawn.add_row(*(Text(printable(cell), no_wrap=True) for cell in cells))

@@ -41,9 +41,10 @@ def summary_table(robust: Robustness, teacher: Influence, student: Influence) ->
     if robust.teacher is not None:
         only_size = expected_by_size(robust.teacher.mean_drop, *n)
         rows.append(_row("mean drop, if only the number of components changed", none, (only_size, None), "%"))
-    gap = _difference(teacher, student)
+    gap, excess = _difference(teacher, student), _difference(teacher, student, scale=n[0] / n[1])
     rows += [
         _row("mean drop, student − teacher", none, gap, "%"),
+        _row("mean drop, beyond the number of components", none, excess, "%"),
         _row("compression C", none, (robust.compression, None), "share"),
         _row("brittleness (student − teacher) / C", none, (robust.brittleness, robust.brittleness_ci95), "% per C"),
     ]
@@ -79,12 +80,14 @@ def _read(side: Retention | None, key: str, ends: str) -> tuple[Cell, Cell]:
     return (None, None) if side is None else (getattr(side, key), getattr(side, ends))
 
 
-def _difference(teacher: Influence, student: Influence) -> tuple[float | None, tuple[float, float] | None]:
-    """Student's minus teacher's mean drop and its interval, in percent points; prompts are drawn for both at once."""
+def _difference(
+    teacher: Influence, student: Influence, *, scale: float = 1.0
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Student's mean drop minus `scale` times the teacher's, in percent points; prompts are drawn for both at once."""
     found = [drops_in_percent(side) for side in (teacher, student)]
     if found[0] is None or found[1] is None:
         return None, None
-    gap, weights = float(found[1].mean() - found[0].mean()), teacher.weights()
+    gap, weights = float(found[1].mean() - scale * found[0].mean()), teacher.weights()
     if weights is None:
         return gap, None
     drawn: list[Tensor] = []
@@ -94,7 +97,7 @@ def _difference(teacher: Influence, student: Influence) -> tuple[float | None, t
             return gap, None
         errors = side.drawn_errors(weights.n_draws)
         drawn.append(percent_drops(baselines, ablated if errors is None else ablated - errors).mean(1))
-    low, high = percentile_interval(drawn[1] - drawn[0])
+    low, high = percentile_interval(drawn[1] - scale * drawn[0])
     return gap, (float(low), float(high))
 
 
@@ -170,13 +173,15 @@ def robustness_findings(robust: Robustness, rows: Sequence[Mapping[str, Any]]) -
     gap = by_name["mean drop, student − teacher"]
     ends = gap["student_ci95"]
     between = "" if ends is None else f" (95% interval {ends[0]:.2f} to {ends[1]:.2f})"
-    more = "more" if s.mean_drop > expected else "no more"
+    beyond = by_name["mean drop, beyond the number of components"]
+    bounds = beyond["student_ci95"]
+    apart = "" if bounds is None else f" (95% interval {bounds[0]:.2f} to {bounds[1]:.2f})"
     shares = f"{100 * t.over_10:.1f}% of the teacher's and {100 * s.over_10:.1f}% of the student's components"
     out = [
         f"Losing one component costs the teacher {t.mean_drop:.2f}% of its answer on average and the student "
         f"{s.mean_drop:.2f}%: {gap['student']:.2f} points apart{between}.",
-        f"With the teacher's drops spread over as many components as the student has, it would be {expected:.2f}%: the "
-        f"student's is {more} than fewer components explain.",
+        f"With the teacher's drops spread over as many components as the student has, it would be {expected:.2f}%: "
+        f"fewer components leave {beyond['student']:.2f} points{apart} to explain.",
         f"{shares} cost over 10%.",
     ]
     if robust.brittleness is not None:

@@ -26,8 +26,8 @@ class StudyOptions:
 
     levels: tuple[float, ...] | None = None
     repeats: int | None = None
-    where: Where | None = None
-    unit: Unit | None = None
+    where: Where | str | None = None
+    unit: Unit | str | None = None
     search: str | None = None
     top: int | None = None
 

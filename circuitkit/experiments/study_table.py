@@ -78,7 +78,7 @@ class StudyTable:
 
 def _plain(value: Cell) -> Any:  # noqa: ANN401 - what JSON can hold
     if isinstance(value, tuple):
-        return [finite(x) for x in value]
+        return None if None in map(finite, value) else list(value)
     return finite(value) if isinstance(value, float) else value
 
 

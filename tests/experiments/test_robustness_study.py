@@ -25,6 +25,8 @@ def test_table_2_of_the_paper(printed):
     only_size = rows.loc["mean drop, if only the number of components changed", "student"]
     assert only_size == pytest.approx(3.0561 * 156 / 78, abs=1e-4)
     assert rows.loc["components", "teacher"] == 156
+    beyond = rows.loc["mean drop, beyond the number of components", "student"]
+    assert beyond == pytest.approx(12.2401 - 2 * 3.0561, abs=1e-3)
 
 
 def test_histogram_counts_every_component_once(printed):
