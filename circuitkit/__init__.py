@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from circuitkit.probes.probe import probe as probe
     from circuitkit.probes.result import ProbeResult as ProbeResult
     from circuitkit.reports.html import report as report
+    from circuitkit.roles.assign import find_roles as find_roles
+    from circuitkit.roles.result import RoleResult as RoleResult
     from circuitkit.tasks.batch import build_batch as build_batch
     from circuitkit.tasks.loading import load_task as load_task
     from circuitkit.tasks.task import Task as Task
@@ -63,6 +65,8 @@ _HOMES = {
     "ProbeResult": "circuitkit.probes.result",
     "activation_patching": "circuitkit.probes.patching",
     "report": "circuitkit.reports.html",
+    "find_roles": "circuitkit.roles.assign",
+    "RoleResult": "circuitkit.roles.result",
     "build_batch": "circuitkit.tasks.batch",
     "load_task": "circuitkit.tasks.loading",
     "Task": "circuitkit.tasks.task",

@@ -11,7 +11,8 @@ from torch import Tensor
 from circuitkit.core.errors import ResultError
 from circuitkit.reports.alignment_record import AlignmentRecord, Example
 
-_MAX_TOKENS = 48
+MAX_TOKENS = 48
+"""Tokens of a prompt that are drawn at most, the last ones."""
 _MOST_READ = 3
 
 
@@ -54,7 +55,7 @@ def attention_examples(record: AlignmentRecord, tensors: Mapping[str, Tensor]) -
 def _example(index: int, example: Example, tensors: Mapping[str, Tensor]) -> AttentionExample:
     sides = {"teacher": example.teacher_tokens, "student": example.student_tokens}
     patterns = {
-        who: _pattern(tensors, f"example{index}.{who}_patterns", len(example.heads), len(tokens))
+        who: stored_pattern(tensors, f"example{index}.{who}_patterns", len(example.heads), len(tokens))
         for who, tokens in sides.items()
     }
     names = {"teacher": [h.teacher for h in example.heads], "student": [h.student for h in example.heads]}
@@ -65,8 +66,8 @@ def _example(index: int, example: Example, tensors: Mapping[str, Tensor]) -> Att
     plain = {
         who: {
             "heads": names[who],
-            "tokens": list(tokens[-_MAX_TOKENS:]),
-            "patterns": _rounded(patterns[who][:, -_MAX_TOKENS:, -_MAX_TOKENS:]),
+            "tokens": list(tokens[-MAX_TOKENS:]),
+            "patterns": rounded(patterns[who][:, -MAX_TOKENS:, -MAX_TOKENS:]),
             "causal": not bool(torch.triu(patterns[who], diagonal=1).any()),
         }
         for who, tokens in sides.items()
@@ -76,16 +77,27 @@ def _example(index: int, example: Example, tensors: Mapping[str, Tensor]) -> Att
         example=example,
         readings=tuple(zip(readings["teacher"], readings["student"], strict=True)),
         left_out=(
-            max(0, len(example.teacher_tokens) - _MAX_TOKENS),
-            max(0, len(example.student_tokens) - _MAX_TOKENS),
+            max(0, len(example.teacher_tokens) - MAX_TOKENS),
+            max(0, len(example.student_tokens) - MAX_TOKENS),
         ),
         plain={"index": index, **plain},
     )
 
 
-def _pattern(
+def stored_pattern(
     tensors: Mapping[str, Tensor], name: str, n_heads: int, n_tokens: int
-) -> Float[Tensor, "head_pair query key"]:
+) -> Float[Tensor, "head query key"]:
+    """Attention patterns that a run keeps.
+
+    Args:
+        tensors: The run's tensors.
+        name: Which of them.
+        n_heads: How many patterns there must be.
+        n_tokens: Of how many tokens.
+
+    Raises:
+        ResultError: They are missing or of another shape.
+    """
     wanted = (n_heads, n_tokens, n_tokens)
     if name not in tensors or tuple(tensors[name].shape) != wanted:
         got = tuple(tensors[name].shape) if name in tensors else "nothing"
@@ -106,5 +118,6 @@ def _answer_position(tokens: tuple[str, ...]) -> int:
     return masks[-1] if masks else len(tokens) - 1
 
 
-def _rounded(patterns: Float[Tensor, "head_pair query key"]) -> list[list[list[float]]]:
+def rounded(patterns: Float[Tensor, "head query key"]) -> list[list[list[float]]]:
+    """Patterns as short numbers for the page's script."""
     return [[[round(v, 3) for v in row] for row in head] for head in patterns.tolist()]

@@ -17,6 +17,8 @@ from circuitkit.reports.patching_record import PATCHING
 from circuitkit.reports.probe_page import probe_page
 from circuitkit.reports.probe_record import PROBE
 from circuitkit.reports.records import ALIGNMENT, CIRCUIT, COMPARISON, INFLUENCE, SWEEP, TABLE
+from circuitkit.reports.role_pages import role_page
+from circuitkit.reports.role_record import ROLES
 from circuitkit.reports.study_page import study_page
 from circuitkit.reports.study_record import EXPERIMENT
 from circuitkit.reports.templating import environment, verbatim
@@ -41,8 +43,8 @@ def report(run: str | Path, output: str | Path | None = None) -> Path:
     The same run gives the same bytes. The file is written whole or not at all.
 
     Args:
-        run: A run directory of `align` (one task or several), `influence`, `discover`, `compare`, `probe`, `patch` or
-            `experiment`.
+        run: A run directory of `align` (one task or several), `influence`, `discover`, `compare`, `probe`, `patch`,
+            `roles` or `experiment`.
         output: The HTML file; `report.html` inside the run directory by default.
 
     Returns:
@@ -70,10 +72,12 @@ def render(run: Run) -> str:
         return _fill("table.html.j2", table_page(run.result))
     if schema == INFLUENCE:
         return _fill("influence.html.j2", influence_page(run.result))
+    if schema == ROLES:
+        return _fill("roles.html.j2", role_page(run.result, run.tensors))
     if schema in _PAGES:
         template, page = _PAGES[schema]
         return _fill(template, page(run.result))
-    wanted = f"{ALIGNMENT}, {TABLE}, {INFLUENCE}, {', '.join(_PAGES)}"
+    wanted = f"{ALIGNMENT}, {TABLE}, {INFLUENCE}, {ROLES}, {', '.join(_PAGES)}"
     raise ResultError(f"Run {str(run.path)!r} holds {schema}, which has no report; wanted {wanted}.")
 
 

@@ -49,14 +49,17 @@
     }
   }
 
+  const SIDES = [["teacher", "Teacher "], ["student", "Student "], ["model", ""]];
+
   function drawHeads(holder, example, choice) {
     const sides = document.createElement("div");
     sides.className = "heads";
-    for (const who of ["teacher", "student"]) {
+    const shown = SIDES.filter(([who]) => example[who]);
+    for (const [who, name] of shown) {
       const side = example[who];
       const column = document.createElement("div");
       const title = document.createElement("h4");
-      title.textContent = `${who === "teacher" ? "Teacher" : "Student"} ${side.heads[choice]}`;
+      title.textContent = `${name}${side.heads[choice]}${side.notes ? `: ${side.notes[choice]}` : ""}`;
       const sheet = document.createElement("div");
       sheet.className = "sheet";
       sheet.id = `attention-${example.index}-${who}-${choice}`;
@@ -66,7 +69,7 @@
       sides.append(column);
     }
     holder.replaceChildren(sides);
-    for (const who of ["teacher", "student"]) {
+    for (const [who] of shown) {
       const side = example[who];
       CircuitsVis.render(`attention-${example.index}-${who}-${choice}`, CircuitsVis.AttentionPattern, {
         tokens: side.tokens, attention: side.patterns[choice], minValue: -1, maxValue: 1,
@@ -82,12 +85,13 @@
       const choices = document.createElement("div");
       choices.className = "choices";
       choices.setAttribute("role", "group");
-      choices.setAttribute("aria-label", "Matched heads");
+      const heads = SIDES.flatMap(([who]) => example[who] ? [example[who].heads] : []);
+      choices.setAttribute("aria-label", heads.length > 1 ? "Matched heads" : "Heads");
       const frame = document.createElement("div");
-      example.teacher.heads.forEach((head, index) => {
+      heads[0].forEach((_, index) => {
         const button = document.createElement("button");
         button.type = "button";
-        button.textContent = `${head} – ${example.student.heads[index]}`;
+        button.textContent = heads.map((names) => names[index]).join(" – ");
         button.setAttribute("aria-pressed", String(index === 0));
         button.addEventListener("click", () => {
           for (const other of choices.children) other.setAttribute("aria-pressed", String(other === button));
