@@ -166,7 +166,7 @@ def foreign(path):
 
 
 def other_kind(path):
-    return save_run(path, {"schema": "circuitkit.roles/1"}, {}, {})
+    return save_run(path, {"schema": "circuitkit.nothing/1"}, {}, {})
 
 
 def lost_patterns(path):
@@ -186,7 +186,7 @@ BAD = {
     "empty": (empty_folder, "holds no result.json"),
     "binary": (not_json, "cannot be read"),
     "foreign": (foreign, "not a circuitkit result"),
-    "other kind": (other_kind, "holds circuitkit.roles/1, which has no report"),
+    "other kind": (other_kind, "holds circuitkit.nothing/1, which has no report"),
     "patterns": (lost_patterns, "example0.teacher_patterns"),
     "no score": (broken(lambda r: r["alignment"].pop("score")), "alignment.score"),
     "no pairs": (broken(lambda r: r.update(pairs=[])), "pairs"),

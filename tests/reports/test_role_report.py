@@ -32,9 +32,9 @@ const waiting = setInterval(() => {
   clearInterval(waiting);
   const buttons = [...document.querySelectorAll(".choices button")].map((b) => b.textContent);
   const title = () => document.querySelector(".heads h4").textContent;
-  const first = title();
+  const [first, drawn] = [title(), sheets()];
   document.querySelectorAll(".choices button")[1].click();
-  const seen = { canvases: sheets(), buttons, first, second: title(),
+  const seen = { canvases: drawn, buttons, first, second: title(),
     requests: performance.getEntriesByType("resource").map((e) => e.name) };
   document.documentElement.dataset.seen = btoa(JSON.stringify(seen));
 }, 250);
