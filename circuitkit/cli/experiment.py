@@ -20,7 +20,7 @@ def experiment(
     student: Annotated[str | None, typer.Argument(help="The same for the distilled model.")] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", "-t", help="A task; several with commas for cross-task and sensitivity."),
+        typer.Option("--task", "-t", help="A task; several with commas for some (cross-task, ...)."),
     ] = None,
     levels: Annotated[
         str | None,

@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from circuitkit.core.progress import Progress
-from circuitkit.experiments import attention, cross_task, mlp, noise_study, robustness, sensitivity, threshold
+from circuitkit.experiments import (
+    attention,
+    cross_task,
+    definitions,
+    mlp,
+    noise_study,
+    patching_study,
+    probe_study,
+    reliance,
+    robustness,
+    roles_study,
+    sensitivity,
+    threshold,
+)
 from circuitkit.experiments.pair import PairMeasurements
 from circuitkit.experiments.study import Study
 from circuitkit.experiments.study_options import StudyOptions
@@ -79,5 +92,32 @@ STUDIES: dict[str, StudyKind] = {
         title="which student MLP stands for which teacher MLP",
         source=mlp.SOURCE,
         run=mlp.mlp_study,
+    ),
+    "reliance": StudyKind(
+        title="does the student rely on fewer components, and on each of them more?",
+        source=reliance.SOURCE,
+        run=reliance.reliance_study,
+        several_tasks=True,
+    ),
+    "definitions": StudyKind(
+        title="the score as the paper's text defines it and as its notebooks compute it",
+        source=definitions.SOURCE,
+        run=definitions.definitions_study,
+        several_tasks=True,
+    ),
+    "roles": StudyKind(
+        title="what the components of each role cost, in the model and in its circuit",
+        source=roles_study.SOURCE,
+        run=roles_study.roles_study,
+    ),
+    "probes": StudyKind(
+        title="what a linear probe can tell, layer by layer",
+        source=probe_study.SOURCE,
+        run=probe_study.probe_study,
+    ),
+    "patching": StudyKind(
+        title="which places carry the answer",
+        source=patching_study.SOURCE,
+        run=patching_study.patching_study,
     ),
 }

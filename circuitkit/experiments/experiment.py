@@ -86,10 +86,10 @@ def experiment(
     """Run one of the experiments of Distilled Circuits on any two models and task.
 
     Args:
-        name: `noise`, `cross-task`, `sensitivity`, `threshold`, `robustness`, `attention` or `mlp`.
+        name: any of `STUDIES`, such as `noise` or `cross-task`.
         teacher: The teacher.
         student: The student.
-        task: The task; several for `cross-task` and `sensitivity`.
+        task: The task; several for `cross-task`, `sensitivity`, `reliance` and `definitions`.
         options: Options of this experiment.
         n_prompts: Prompts to draw; those that either model cannot read are left out and listed.
         ablation: What replaces an ablated activation.

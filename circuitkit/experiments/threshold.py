@@ -112,6 +112,11 @@ def _named(progress: Progress, who: str, stage: str, done: int, total: int) -> N
     progress(f"{who} {stage}", done, total)
 
 
+def _mean_of(circuit: Circuit, name: str) -> float | None:
+    """A mean logit difference of a judged circuit; None where it was not judged."""
+    return None if circuit.faithfulness is None else circuit.faithfulness[name]
+
+
 def _n_components(pair: PairMeasurements, who: str) -> int:
     return len((pair.teacher_model if who == "teacher" else pair.student_model).components)
 
@@ -138,6 +143,8 @@ def _table(pair: PairMeasurements, sweeps: Mapping[str, CircuitSweep]) -> StudyT
                     "faithfulness": point.get("faithfulness"),
                     "ci95": None if ends is None else (ends[0], ends[1]),
                     "logit_diff": point.get("circuit_logit_diff"),
+                    "model_logit_diff": _mean_of(circuit, "model_logit_diff"),
+                    "complement_logit_diff": _mean_of(circuit, "complement_logit_diff"),
                     "complement_share": point.get("complement_share"),
                     "kl": point.get("kl"),
                     "accuracy": point.get("accuracy"),
@@ -155,6 +162,8 @@ def _table(pair: PairMeasurements, sweeps: Mapping[str, CircuitSweep]) -> StudyT
             Column(name="faithfulness", title="faithfulness"),
             Column(name="ci95", title="95%", kind="interval"),
             Column(name="logit_diff", title="its logit difference", unit="logits", digits=2),
+            Column(name="model_logit_diff", title="the model's", unit="logits", digits=2),
+            Column(name="complement_logit_diff", title="with the circuit replaced", unit="logits", digits=2),
             Column(name="complement_share", title="left without it"),
             Column(name="kl", title="KL", unit="nats"),
             Column(name="accuracy", title="accuracy", digits=2),

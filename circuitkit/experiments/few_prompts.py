@@ -1,0 +1,23 @@
+"""The first prompts of a pair, for studies that run a model many times on each."""
+
+from circuitkit.alignment.prompts import shared_batches
+from circuitkit.experiments.pair import PairMeasurements
+from circuitkit.tasks.batch import PromptBatch
+
+
+def first_prompts(pair: PairMeasurements, n: int) -> tuple[PromptBatch, PromptBatch]:
+    """The same first prompts for the teacher and the student, at most `n` drawn.
+
+    Raises:
+        TaskError: Too few of them can be used with both models.
+    """
+    if pair.settings.n_prompts <= n:
+        return pair.batches
+    return shared_batches(
+        pair.teacher_model,
+        pair.student_model,
+        pair.task,
+        n_prompts=n,
+        seed=pair.settings.seed,
+        need_corrupted=pair.settings.ablation.needs_corrupted,
+    )
