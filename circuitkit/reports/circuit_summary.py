@@ -9,9 +9,9 @@ from circuitkit.reports.circuit_record import CircuitRecord
 from circuitkit.reports.circuit_verdict import circuit_verdict, circuit_warnings
 from circuitkit.reports.graph_parts import in_words, shades
 from circuitkit.reports.key_figures import NONE
+from circuitkit.reports.notebook_view import NotebookTable, notebook_view
 from circuitkit.reports.numerals import count, fixed
 from circuitkit.reports.records import read_record
-from circuitkit.reports.templating import environment
 
 _SHOWN = 10
 _FAINTEST = 0.25  # a kept component is always darker than one that is not
@@ -27,18 +27,11 @@ def circuit_summary(result: Mapping[str, Any]) -> str:
         ResultError: The result lacks something that is shown.
     """
     record = read_record(CircuitRecord, result)
-    caption, columns, rows = _strongest_nodes(record) if record.edges is None else _strongest_edges(record)
-    return (
-        environment()
-        .get_template("notebook.html.j2")
-        .render(
-            verdict=circuit_verdict(record),
-            warnings=circuit_warnings(record),
-            maps=(_map(record),),
-            caption=caption,
-            columns=columns,
-            rows=rows,
-        )
+    return notebook_view(
+        verdict=circuit_verdict(record),
+        warnings=circuit_warnings(record),
+        maps=(_map(record),),
+        tables=(_strongest_nodes(record) if record.edges is None else _strongest_edges(record),),
     )
 
 
@@ -58,23 +51,20 @@ def _map(record: CircuitRecord) -> CellMap:
     return CellMap(name=model.name, label=label, rows=model.n_layers, columns=model.n_heads, cells=cells)
 
 
-_Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
-
-
-def _strongest_nodes(record: CircuitRecord) -> _Table:
+def _strongest_nodes(record: CircuitRecord) -> NotebookTable:
     values = shades(record).values
     top = sorted(record.nodes, key=lambda name: -abs(values.get(name, 0.0)))[:_SHOWN]
     rows = [(name, _number(record.effect(name).drop), _number(record.effect(name).loss)) for name in top]
     caption = f"The {len(top)} strongest of {count(len(record.nodes))} kept components"
-    return caption, ("component", "drop, logits", "loss, logits"), rows
+    return NotebookTable(caption=caption, columns=("component", "drop, logits", "loss, logits"), rows=rows)
 
 
-def _strongest_edges(record: CircuitRecord) -> _Table:
+def _strongest_edges(record: CircuitRecord) -> NotebookTable:
     edges = record.edges or ()
     top = sorted(edges, key=lambda e: (-abs(e.effect or 0.0), e.sender, e.receiver))[:_SHOWN]
     rows = [(edge.sender, edge.receiver, _number(edge.effect)) for edge in top]
     caption = f"The {len(top)} strongest of {count(len(edges))} kept edges"
-    return caption, ("sender", "receiver", f"effect, {record.edge_unit}"), rows
+    return NotebookTable(caption=caption, columns=("sender", "receiver", f"effect, {record.edge_unit}"), rows=rows)
 
 
 def _number(value: float | None) -> str:

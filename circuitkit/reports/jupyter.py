@@ -1,15 +1,19 @@
 """What notebooks show of a result: plain HTML without scripts, so that it survives export and distrust."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from circuitkit.core.component import Component
 from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.cell_map import Cell, CellMap, shade
 from circuitkit.reports.circuit_summary import circuit_summary
+from circuitkit.reports.notebook_view import NotebookTable, notebook_view
 from circuitkit.reports.numerals import fixed, interval
+from circuitkit.reports.patching_summary import patching_summary
+from circuitkit.reports.probe_summary import probe_summary
 from circuitkit.reports.records import Effect, InfluenceRecord, read_record
-from circuitkit.reports.templating import environment
+from circuitkit.reports.role_summary import role_summary
+from circuitkit.reports.study_summary import study_summary
 from circuitkit.reports.verdict import alignment_verdict, influence_verdict
 
 _SHOWN = 10
@@ -26,35 +30,31 @@ def alignment_html(result: Mapping[str, Any]) -> str:
     """
     record = read_record(AlignmentRecord, result)
     top = sorted(record.pairs, key=lambda pair: (-pair.teacher_influence, pair.teacher))[:_SHOWN]
-    return (
-        environment()
-        .get_template("notebook.html.j2")
-        .render(
-            verdict=alignment_verdict(record),
-            warnings=record.warnings,
-            maps=(
-                _cell_map(f"Teacher {record.teacher.name}", record.influence.teacher),
-                _cell_map(f"Student {record.student.name}", record.influence.student),
+    rows = [
+        (
+            pair.teacher,
+            pair.student,
+            *(
+                fixed(value, 3)
+                for value in (pair.similarity, pair.teacher_influence, pair.student_influence, pair.contribution)
             ),
-            caption=f"The {len(top)} most influential of {len(record.pairs)} pairs",
-            columns=("teacher", "student", "similarity", "influence T", "influence S", "contribution"),
-            rows=[
-                (
-                    pair.teacher,
-                    pair.student,
-                    *(
-                        fixed(value, 3)
-                        for value in (
-                            pair.similarity,
-                            pair.teacher_influence,
-                            pair.student_influence,
-                            pair.contribution,
-                        )
-                    ),
-                )
-                for pair in top
-            ],
         )
+        for pair in top
+    ]
+    return notebook_view(
+        verdict=alignment_verdict(record),
+        warnings=record.warnings,
+        maps=(
+            _cell_map(f"Teacher {record.teacher.name}", record.influence.teacher),
+            _cell_map(f"Student {record.student.name}", record.influence.student),
+        ),
+        tables=(
+            NotebookTable(
+                caption=f"The {len(top)} most influential of {len(record.pairs)} pairs",
+                columns=("teacher", "student", "similarity", "influence T", "influence S", "contribution"),
+                rows=rows,
+            ),
+        ),
     )
 
 
@@ -69,20 +69,18 @@ def influence_html(result: Mapping[str, Any]) -> str:
     """
     record = read_record(InfluenceRecord, result)
     top = sorted(record.influence.items(), key=lambda item: -item[1].influence)[:_SHOWN]
-    return (
-        environment()
-        .get_template("notebook.html.j2")
-        .render(
-            verdict=influence_verdict(record),
-            warnings=record.warnings,
-            maps=(_cell_map(record.model.name, record.influence),),
-            caption=f"The {len(top)} most influential of {len(record.influence)} components",
-            columns=("component", "drop, logits", "95%", "influence", "95%"),
-            rows=[
-                (name, fixed(e.drop, 3), interval(e.drop_ci95), fixed(e.influence, 3), interval(e.ci95))
-                for name, e in top
-            ],
-        )
+    rows = [(name, fixed(e.drop, 3), interval(e.drop_ci95), fixed(e.influence, 3), interval(e.ci95)) for name, e in top]
+    return notebook_view(
+        verdict=influence_verdict(record),
+        warnings=record.warnings,
+        maps=(_cell_map(record.model.name, record.influence),),
+        tables=(
+            NotebookTable(
+                caption=f"The {len(top)} most influential of {len(record.influence)} components",
+                columns=("component", "drop, logits", "95%", "influence", "95%"),
+                rows=rows,
+            ),
+        ),
     )
 
 
@@ -108,8 +106,20 @@ def _cell_map(name: str, effects: Mapping[str, Effect]) -> CellMap:
     )
 
 
+_VIEWS: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], str]] = {
+    ("circuitkit.alignment.result", "AlignmentResult"): alignment_html,
+    ("circuitkit.discovery.influence_result", "Influence"): influence_html,
+    ("circuitkit.discovery.circuit", "Circuit"): circuit_summary,
+    ("circuitkit.roles.result", "RoleResult"): role_summary,
+    ("circuitkit.probes.result", "ProbeResult"): probe_summary,
+    ("circuitkit.probes.patching_map", "PatchingMap"): patching_summary,
+    ("circuitkit.experiments.study", "Study"): study_summary,
+}
+"""Module and name of every result that a notebook shows, and how."""
+
+
 def enable(shell: Any) -> None:  # noqa: ANN401 - an IPython shell, without importing IPython
-    """Show alignment results, influences and circuits as HTML in a running IPython shell.
+    """Show results as HTML in a running IPython shell.
 
     The types are named, not imported, so nothing is loaded before a result exists.
 
@@ -117,15 +127,8 @@ def enable(shell: Any) -> None:  # noqa: ANN401 - an IPython shell, without impo
         shell: What `IPython.get_ipython()` gives.
     """
     formatter = shell.display_formatter.formatters["text/html"]
-    formatter.for_type_by_name(
-        "circuitkit.alignment.result", "AlignmentResult", lambda result: alignment_html(result.to_dict())
-    )
-    formatter.for_type_by_name(
-        "circuitkit.discovery.influence_result", "Influence", lambda result: influence_html(result.to_dict())
-    )
-    formatter.for_type_by_name(
-        "circuitkit.discovery.circuit", "Circuit", lambda circuit: circuit_summary(circuit.to_dict())
-    )
+    for (module, name), view in _VIEWS.items():
+        formatter.for_type_by_name(module, name, lambda result, view=view: view(result.to_dict()))
 
 
 def load_ipython_extension(shell: Any) -> None:  # noqa: ANN401 - IPython's protocol

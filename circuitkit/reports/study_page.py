@@ -41,16 +41,25 @@ def study_page(result: Mapping[str, Any]) -> Context:
 
 
 def _figure(id_: str, figure: ChartRecord | HeatmapRecord) -> Figure:
+    check_figure(figure)
+    return heatmap_figure(id_, figure) if isinstance(figure, HeatmapRecord) else chart_figure(id_, figure)
+
+
+def check_figure(figure: ChartRecord | HeatmapRecord) -> None:
+    """Check that a figure has as many values as places.
+
+    Raises:
+        ResultError: It has not.
+    """
     if isinstance(figure, HeatmapRecord):
         _check_shape(figure)
-        return heatmap_figure(id_, figure)
+        return
     for series in figure.series:
         ends = [part for part in (series.low, series.high) if part is not None]
         if any(len(part) != len(series.x) for part in (series.y, *ends)):
             raise ResultError(
                 f"Result is broken at the figure {figure.title!r}: its values are not as many as its places."
             )
-    return chart_figure(id_, figure)
 
 
 def _check_shape(figure: HeatmapRecord) -> None:
@@ -75,17 +84,31 @@ def _blocks(record: StudyRecord, drawn: Mapping[str, Figure]) -> list[Context]:
 
 
 def _table(name: str, table: TableRecord) -> Context:
-    shown = table.rows[:_MOST_ROWS]
-    used = [c for c in table.columns if any(row.get(c.name) is not None for row in shown)] or list(table.columns)
+    used, rows = table_rows(table, most=_MOST_ROWS)
     return {
         "id": name,
         "title": table.title,
         "note": table.note,
         "columns": used,
-        "rows": [[_cell(column, row.get(column.name)) for column in used] for row in shown],
-        "left_out": len(table.rows) - len(shown),
+        "rows": rows,
+        "left_out": len(table.rows) - len(rows),
         "open": len(table.rows) <= _OPEN_UP_TO,
     }
+
+
+def table_rows(table: TableRecord, *, most: int) -> tuple[list[ColumnRecord], list[list[str]]]:
+    """The columns of a table that hold anything, and its first rows in words.
+
+    Args:
+        table: The table.
+        most: Rows at most.
+
+    Raises:
+        ResultError: A cell holds something else than its column says.
+    """
+    shown = table.rows[:most]
+    used = [c for c in table.columns if any(row.get(c.name) is not None for row in shown)] or list(table.columns)
+    return used, [[_cell(column, row.get(column.name)) for column in used] for row in shown]
 
 
 def _cell(column: ColumnRecord, value: Any) -> str:  # noqa: ANN401 - what JSON can hold
