@@ -26,6 +26,10 @@ reports: .venv/demo  ## Make the committed sample reports again.
 		--out runs/sample-circuit --html reports/toy-gpt2-ioi-acdc.html
 	$(BIN)/circuitkit compare toy-gpt2 toy-distilgpt2 --task ioi --method path-patching --device cpu \
 		--out runs/sample-comparison --html reports/toy-gpt2-toy-distilgpt2-ioi-circuits.html
+	$(BIN)/circuitkit roles toy-gpt2 --task ioi --device cpu \
+		--out runs/sample-roles --html reports/toy-gpt2-ioi-roles.html
+	$(BIN)/circuitkit patch toy-gpt2 --task ioi --device cpu \
+		--out runs/sample-patching --html reports/toy-gpt2-ioi-patching.html
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
