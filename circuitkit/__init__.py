@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from circuitkit.discovery.influence import Influence as Influence
     from circuitkit.discovery.influence import influence as influence
     from circuitkit.discovery.path_patch import path_patch as path_patch
+    from circuitkit.experiments.compare import ModelComparison as ModelComparison
+    from circuitkit.experiments.compare import compare as compare
     from circuitkit.experiments.experiment import experiment as experiment
     from circuitkit.experiments.study import Study as Study
     from circuitkit.interventions.engine import run_interventions as run_interventions
@@ -51,6 +53,8 @@ _HOMES = {
     "Influence": "circuitkit.discovery.influence",
     "influence": "circuitkit.discovery.influence",
     "path_patch": "circuitkit.discovery.path_patch",
+    "compare": "circuitkit.experiments.compare",
+    "ModelComparison": "circuitkit.experiments.compare",
     "experiment": "circuitkit.experiments.experiment",
     "Study": "circuitkit.experiments.study",
     "run_interventions": "circuitkit.interventions.engine",

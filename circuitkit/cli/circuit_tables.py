@@ -60,8 +60,6 @@ def comparison_table(result: ModelComparison) -> None:
     scores = result.alignment.scores
     table.add_row("alignment A", _text(f"{scores.score:.3f} {interval(scores.ci95)}"), "")
     stderr().print(table)
-    for warning in result.warnings:
-        notice(f"note: {warning}")
 
 
 def _figures(circuit: Circuit) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import typer
 
 from circuitkit.cli import discovery_options as search_options
 from circuitkit.cli import options
-from circuitkit.cli.console import progress_bars
+from circuitkit.cli.console import notice, progress_bars
 from circuitkit.cli.interrupt import kept
 from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
 from circuitkit.core.run_path import drop_partial, partial_folder
@@ -32,6 +32,7 @@ def compare(
     steps: search_options.Steps = None,
     sequential: search_options.Sequential = False,
     judge: search_options.JudgeOption = "basic",
+    roles: search_options.Roles = True,
     n_prompts: options.Prompts = 64,
     ablation: options.AblationOption = "corrupted-mean",
     bootstrap: options.Bootstrap = 1000,
@@ -44,12 +45,13 @@ def compare(
     html: options.Html = None,
     json_to: options.Json = None,
 ) -> None:
-    """Put a teacher's and a student's circuits side by side, with matches and robustness."""
+    """Put a teacher's and a student's circuits side by side, with matches, robustness and roles."""
     name, rows_at_a_time = options.one_task(task), options.parse_batch_size(batch_size)
     out = out or default_out("compare", teacher, student, name, method)
     check_outputs(out, html, json_to)
     with kept(out):
         from circuitkit.cli.circuit_tables import comparison_table
+        from circuitkit.cli.role_comparison_table import role_comparison_table
         from circuitkit.discovery.search import SearchOptions, check_options
         from circuitkit.experiments.compare import compare as measure
         from circuitkit.models.loading import load_model
@@ -83,6 +85,7 @@ def compare(
                 n_prompts=n_prompts,
                 ablation=ablation,
                 judged=judge,
+                roles=roles,
                 bootstrap=bootstrap,
                 seed=seed,
                 batch_size=rows_at_a_time,
@@ -95,4 +98,8 @@ def compare(
         drop_partial(out)
         write_json(result.to_dict(), json_to)
         comparison_table(result)
+        if result.roles is not None:
+            role_comparison_table(result.roles)
+        for warning in result.warnings:
+            notice(f"note: {warning}")
         say_where(out, report(out, html), json_to=json_to)

@@ -55,6 +55,9 @@ JudgeOption = Annotated[
     Literal["basic", "full", "none"],
     typer.Option("--judge", help="Measure faithfulness (basic); completeness, minimality and the curve too (full)."),
 ]
+Roles = Annotated[
+    bool, typer.Option("--roles/--no-roles", help="Find out what the heads of both do, and which roles were kept.")
+]
 Dtype = Annotated[
     str,
     typer.Option(

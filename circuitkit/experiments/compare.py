@@ -1,7 +1,8 @@
-"""Two models on one task: their circuits, what matches what, and how robust each is."""
+"""Two models on one task: their circuits, what matches what, how robust each is, and what their heads do."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ from circuitkit.discovery.search import (
     check_sizes,
     parse_discovery_method,
 )
+from circuitkit.experiments.measure_roles import RoleStudy, role_batches
+from circuitkit.experiments.role_comparison import RoleComparison
 from circuitkit.interventions.ablation import Ablation, parse_ablation
 from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.precision import check_copyable
+from circuitkit.roles.result import RoleResult
+from circuitkit.tasks.batch import PromptBatch
 from circuitkit.tasks.task import Task
 
 SCHEMA = "circuitkit.comparison/1"
@@ -38,11 +43,13 @@ class ModelComparison:
         teacher: The teacher's circuit.
         student: The student's circuit.
         alignment: Matches, scores and robustness.
+        roles: What the components of both do; None where it was not asked for.
     """
 
     teacher: Circuit
     student: Circuit
     alignment: AlignmentResult
+    roles: RoleComparison | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -50,7 +57,8 @@ class ModelComparison:
         sides = {"Teacher": self.teacher.notices, "Student": self.student.notices}
         shared = [w for w in self.teacher.notices if w in self.student.notices]
         own = [f"{side}: {w}" for side, notices in sides.items() for w in notices if w not in shared]
-        return tuple(dict.fromkeys([*shared, *own, *self.alignment.warnings]))
+        about_roles = () if self.roles is None else self.roles.notices
+        return tuple(dict.fromkeys([*shared, *own, *self.alignment.warnings, *about_roles]))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract of `circuitkit.comparison/1`."""
@@ -63,20 +71,23 @@ class ModelComparison:
             "alignment": whole["alignment"],
             "robustness": whole["robustness"],
             "pairs": whole["pairs"],
+            "roles": None if self.roles is None else self.roles.to_dict(),
             "warnings": list(self.warnings),
         }
 
     def save(self, path: str | Path) -> Path:
-        """Write a run directory that holds the circuits and the alignment in ones of their own.
+        """Write a run directory that holds the circuits, the alignment and the roles in ones of their own.
 
         Raises:
             ResultError: It cannot be written.
         """
-        parts: Mapping[str, Circuit | AlignmentResult] = {
+        parts: dict[str, Circuit | AlignmentResult | RoleResult] = {
             "teacher": self.teacher,
             "student": self.student,
             "alignment": self.alignment,
         }
+        if self.roles is not None:
+            parts |= {"teacher-roles": self.roles.teacher.result, "student-roles": self.roles.student.result}
         children = {name: (part.to_dict(), *part.tensors()) for name, part in parts.items()}
         return save_run(Path(path), self.to_dict(), {}, {}, children=children)
 
@@ -91,6 +102,7 @@ def compare(
     n_prompts: int = N_PROMPTS,
     ablation: Ablation | str = Ablation.CORRUPTED_MEAN,
     judged: Judge | str = "basic",
+    roles: bool = True,
     bootstrap: int = 1000,
     seed: int = 0,
     batch_size: BatchSize = "auto",
@@ -110,6 +122,7 @@ def compare(
         n_prompts: Prompts to draw; those that either model cannot read are left out and listed.
         ablation: What ablated activations are replaced by.
         judged: How much is measured of each circuit; see `discover`.
+        roles: Also find out what the heads of both do, and how far each model relies on them.
         bootstrap: Draws for the intervals; 0 for none.
         seed: Seed of everything random.
         batch_size: Rows run at a time.
@@ -140,33 +153,24 @@ def compare(
         need_corrupted=ablation.needs_corrupted,
         progress=progress,
     )
-    circuits: list[Circuit] = []
-    for side, model, batch in zip(("teacher", "student"), (teacher, student), batches, strict=True):
-
-        def named(stage: str, done: int, total: int, side: str = side) -> None:
-            progress(f"{side} {stage}", done, total)
-
-        try:
-            circuits.append(
-                discover(
-                    model,
-                    batch,
-                    method=method,
-                    options=options,
-                    n_prompts=n_prompts,
-                    ablation=ablation,
-                    judged=judged,
-                    bootstrap=bootstrap,
-                    seed=seed,
-                    batch_size=batch_size,
-                    as_loaded=as_loaded,
-                    resume=resume,
-                    command=command,
-                    progress=named,
-                )
-            )
-        except OptionError as error:
-            raise OptionError(f"In the {side}: {error}") from error
+    search = partial(
+        discover,
+        method=method,
+        options=options,
+        n_prompts=n_prompts,
+        ablation=ablation,
+        judged=judged,
+        bootstrap=bootstrap,
+        seed=seed,
+        batch_size=batch_size,
+        as_loaded=as_loaded,
+        resume=resume,
+        command=command,
+    )
+    circuits = (
+        _circuit("teacher", search, teacher, batches[0], progress),
+        _circuit("student", search, student, batches[1], progress),
+    )
     aligned = align(
         teacher,
         student,
@@ -180,4 +184,33 @@ def compare(
         command=command,
         progress=progress,
     )
-    return ModelComparison(teacher=circuits[0], student=circuits[1], alignment=aligned)
+    found = ModelComparison(teacher=circuits[0], student=circuits[1], alignment=aligned)
+    if not roles:
+        return found
+    study = RoleStudy(
+        models=(teacher, student),
+        batches=role_batches((teacher, student), task, batches, n_prompts=n_prompts, seed=seed, progress=progress),
+        ablation=ablation,
+        n_draws=bootstrap,
+        seed=seed,
+        batch_size=batch_size,
+        as_loaded=as_loaded,
+        resume=resume,
+        command=command,
+        progress=progress,
+    )
+    return replace(found, roles=study.run(circuits, aligned, [pair.clean for pair in batches[0].pairs]))
+
+
+def _circuit(
+    side: str, search: Callable[..., Circuit], model: HookedModel, batch: PromptBatch, progress: Progress
+) -> Circuit:
+    """One model's circuit; reports and errors say whose it is."""
+
+    def named(stage: str, done: int, total: int) -> None:
+        progress(f"{side} {stage}", done, total)
+
+    try:
+        return search(model, batch, progress=named)
+    except OptionError as error:
+        raise OptionError(f"In the {side}: {error}") from error

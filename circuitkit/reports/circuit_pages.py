@@ -15,6 +15,7 @@ from circuitkit.reports.curve_figure import curve_figure
 from circuitkit.reports.graph_parts import CircuitGraph
 from circuitkit.reports.pages import Context, provenance
 from circuitkit.reports.records import read_record
+from circuitkit.reports.role_comparison import roles_in_words, what_happened
 from circuitkit.reports.sweep_figure import sweep_figure
 from circuitkit.reports.sweep_verdict import sweep_verdict
 
@@ -102,7 +103,7 @@ def comparison_page(result: Mapping[str, Any]) -> Context:
         ResultError: The result lacks something that the report shows.
     """
     record = read_record(ComparisonRecord, result)
-    found = matches(record)
+    found, compared = matches(record), record.roles
     drawn = {
         who: circuit_graph(part, id_=f"{who}-circuit", room=NARROW, badges=badges(found, who))
         for who, part in (("teacher", record.circuits.teacher), ("student", record.circuits.student))
@@ -116,6 +117,8 @@ def comparison_page(result: Mapping[str, Any]) -> Context:
         "graphs": drawn,
         "matches": found,
         "rows": comparison_rows(record),
+        "said_of_roles": roles_in_words(compared),
+        "happened": {} if compared is None else {name: what_happened(r) for name, r in compared.roles.items()},
         "tables": {"teacher": _tables(record.circuits.teacher), "student": _tables(record.circuits.student)},
         "figures": [],
         "attention": [],

@@ -7,6 +7,7 @@ from pydantic import Field
 from circuitkit.reports.alignment_record import Robustness
 from circuitkit.reports.circuit_record import CircuitRecord
 from circuitkit.reports.records import ComponentName, Interval, ModelCard, Record, TaskCard
+from circuitkit.reports.role_comparison_record import ComparedRoles
 
 
 class SweepPoint(Record):
@@ -71,4 +72,5 @@ class ComparisonRecord(Record):
     alignment: AlignmentScore | None = None
     robustness: Robustness | None = None
     pairs: tuple[MatchedPair, ...] | None = None
+    roles: ComparedRoles | None = None
     warnings: tuple[str, ...] = ()

@@ -37,6 +37,7 @@ def find_roles(
     task: Task | PromptBatch,
     *,
     n_prompts: int = 64,
+    measured: Influence | None = None,
     alpha: float = 0.05,
     min_attention: float = 0.2,
     min_effect: float = 0.02,
@@ -61,6 +62,7 @@ def find_roles(
         model: The model.
         task: A task, or a batch of prompts already built for this model. Roles that need labels read them from it.
         n_prompts: Prompts to draw from the task.
+        measured: Influence of all components on the prompts of this batch, where it is known already.
         alpha: Share of false claims that is accepted among all.
         min_attention: Floor of the attention on a role's keys, as a share of what chance leaves over.
         min_effect: Floor of the causal effect, as a share of the mean logit difference.
@@ -74,14 +76,16 @@ def find_roles(
 
     Raises:
         TaskError: Too few prompts can be used.
-        OptionError: An option is out of range.
+        OptionError: An option is out of range, or what was measured is of another model or of other prompts.
     """
     floors = Floors(alpha=alpha, attention=min_attention, effect=min_effect, write=min_write)
     if bootstrap < 0:
         raise OptionError(f"{bootstrap} bootstrap draws were asked for; give 0 for no intervals, or a positive number.")
     seed = check_seed(seed)
     batch = task if isinstance(task, PromptBatch) else _batch(model, task, n_prompts, seed, progress)
-    measured = influence(
+    if measured is not None:
+        _check_fits(measured, model, batch)
+    measured = measured or influence(
         model,
         batch,
         n_prompts=n_prompts,
@@ -151,6 +155,15 @@ def _batch(model: HookedModel, task: Task, n_prompts: int, seed: int, progress: 
     """Prompts with their partners, unless the task has none at all."""
     partners = any(pair.corrupted is not None for pair in task.draw(n_prompts, seed=seed))
     return build_batch(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=partners, progress=progress)
+
+
+def _check_fits(measured: Influence, model: HookedModel, batch: PromptBatch) -> None:
+    same = measured.model == model.info and measured.components == model.components
+    if not same or len(measured.clean) != len(batch.pairs):
+        raise OptionError(
+            f"The influence given is of {measured.model.name!r} on {len(measured.clean)} prompts; wanted that of all "
+            f"components of {model.info.name!r} on these {len(batch.pairs)}. Measure it on this batch."
+        )
 
 
 def _random_text(model: HookedModel, batch: PromptBatch, *, seed: int) -> dict[str, RoleAttention] | None:

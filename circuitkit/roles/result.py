@@ -129,6 +129,10 @@ class RoleResult:
         Raises:
             ResultError: It cannot be written.
         """
+        return save_run(Path(path), self.to_dict(), *self.tensors())
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
+        """The tensors saved beside the JSON, and the names of their axes."""
         tensors, axes = self.influence.tensors()
         for name, found in self.evidence.items():
             for kind, values in found.per_prompt.items():
@@ -136,7 +140,7 @@ class RoleResult:
         for number, example in enumerate(self.examples):
             tensors[f"example{number}.patterns"] = example.patterns
             axes[f"example{number}.patterns"] = ("head", "query", "key")
-        return save_run(Path(path), self.to_dict(), tensors, axes)
+        return tensors, axes
 
 
 def adjust(evidence: Mapping[str, RoleEvidence]) -> Float[Tensor, "role head"]:

@@ -153,10 +153,29 @@ def test_two_models_side_by_side(run, place):
     assert result["schema"] == "circuitkit.comparison/1"
     assert len(result["circuits"]["teacher"]["nodes"]) == len(result["circuits"]["student"]["nodes"]) == 3
     assert {p.name for p in (place / "both").iterdir()} == {
-        *("result.json", "report.html", "teacher", "student", "alignment")
+        *("result.json", "report.html", "teacher", "student", "alignment", "teacher-roles", "student-roles")
     }
     assert "alignment A" in err
-    assert run("report", place / "both" / "student")[0] == 0
+    assert "no head of either model can be shown" in err  # of 6 prompts nothing is claimed
+    assert run("report", place / "both" / "student")[0] == run("report", place / "both" / "student-roles")[0] == 0
+
+
+def test_roles_of_two_models_as_a_table(run, place):
+    args = "compare", "toy-gpt2", "toy-distilgpt2", "-t", "ioi", "-n", 32, "--method", "influence", "--top", 6
+    code, out, err = run(*args, "--bootstrap", 50, "--out", "both", "--json", "-")
+    assert code == 0, err
+    roles = json.loads(out)["roles"]
+    assert "Table 1 of Distilled Circuits" in err and "merged in" in err
+    for name in roles["roles"]:
+        assert name in err
+    page = (place / "both" / "report.html").read_text(encoding="utf-8")
+    assert "What the heads do" in page and "copy-suppression" in page
+    for side in ("teacher", "student"):
+        for name, found in roles["components"][side].items():
+            inside = name in json.loads(out)["circuits"][side]["nodes"]
+            assert (found["circuit_minus_head"] is not None) == inside
+    code, out, err = run(*args, "--bootstrap", 0, "--no-roles", "--out", "both", "--json", "-")
+    assert code == 0 and json.loads(out)["roles"] is None and "merged in" not in err
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,21 @@ def test_it_is_saved_with_its_parts_and_replaced(result, tmp_path):
         result.save(path)
 
 
+def test_roles_are_saved_with_their_evidence_and_can_be_left_out(pair, task, result, tmp_path):
+    path = result.save(tmp_path / "both")
+    for side, found in (("teacher", result.roles.teacher), ("student", result.roles.student)):
+        saved = load_run(path / f"{side}-roles", schema="circuitkit.roles/1")
+        assert saved.result["roles"] == found.result.to_dict()["roles"]
+        assert saved.result["influence"] == load_run(path / "alignment").result["influence"][side]
+    assert load_run(path).result["roles"]["ablation"] == "corrupted-mean"
+    without = compare(*pair, task, n_prompts=N, bootstrap=30, roles=False, **FOUND)
+    assert without.roles is None and without.to_dict()["roles"] is None
+    assert without.to_dict()["circuits"] == result.to_dict()["circuits"]
+    path = without.save(tmp_path / "both")
+    assert not (path / "teacher-roles").exists()
+    assert "What the heads do" not in report(path, None).read_text(encoding="utf-8")
+
+
 def test_a_side_that_does_not_do_the_task_is_named(pair, task):
     random = pair[1].with_random_weights(0)
     with pytest.raises(OptionError, match=r"^In the student: .*not clearly above 0") as error:

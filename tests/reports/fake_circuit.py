@@ -225,6 +225,81 @@ def comparison_result(*, edges: bool = True) -> dict[str, Any]:
     }
 
 
+def _fall(points: float, *, width: float = 4.0) -> dict[str, Any]:
+    logits, half = round(points / 16, 3), width / 2
+    return {
+        "logits": logits,
+        "logits_ci95": [logits - half / 16, logits + half / 16],
+        "points": points,
+        "points_ci95": [points - half, points + half],
+    }
+
+
+def _role(status: str, teacher: list[str], student: list[str], **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {
+        "title": "What such heads do",
+        "source": "Someone et al. 2024",
+        "status": status,
+        "teacher": teacher,
+        "student": student,
+        "matches": [],
+        "merges": [],
+        "lost": [],
+        "new": [],
+        "reliance": {"teacher": None, "student": None, "difference": None},
+        "nearest": {},
+    } | more
+
+
+def compared_roles() -> dict[str, Any]:
+    """The key `roles` of a comparison: two heads merged in one, one role lost, one new."""
+    both = {"L2H1": ["name-mover"], "L3H4": ["name-mover"], "L1H0": ["induction"]}, {"L1H2": ["name-mover", "copy"]}
+    merge = {"student": "L1H2", "teachers": ["L2H1", "L3H4"], "same_role": True}
+    apart = {"points": 21.5, "points_ci95": [15.0, 28.0]}
+    near = {"component": "L0H3", "p": 0.4, "q": 1.0, "score": 0.31, "missing": ["ov"]}
+    row = {"component": "L2H1", "of": 2, "full_model": _fall(33.3), "circuit_minus_head": _fall(27.8)}
+    other = {"component": "L1H2", "of": 1, "full_model": _fall(72.5), "circuit_minus_head": None}
+    return {
+        "ablation": "corrupted-mean",
+        "alpha": 0.05,
+        "tested": {"teacher": ["induction", "name-mover", "copy"], "student": ["induction", "name-mover", "copy"]},
+        "roles": {
+            "induction": _role(
+                "lost",
+                ["L1H0"],
+                [],
+                matches=[{"teacher": "L1H0", "student": "L0H0", "similarity": 0.7, "same_role": False}],
+                lost=["L1H0"],
+                reliance={"teacher": _fall(-12.5), "student": None, "difference": None},
+                nearest={"student": near},
+            ),
+            "name-mover": _role(
+                "both",
+                ["L2H1", "L3H4"],
+                ["L1H2"],
+                matches=[
+                    {"teacher": name, "student": "L1H2", "similarity": 0.9, "same_role": True}
+                    for name in merge["teachers"]
+                ],
+                merges=[merge],
+                reliance={"teacher": _fall(51.0), "student": _fall(72.5), "difference": apart},
+            ),
+            "copy": _role("new", [], ["L1H2"], new=["L1H2"], nearest={"teacher": None}),
+        },
+        "components": {
+            side: {
+                name: {"roles": held, "full_model": _fall(33.3), "circuit_minus_head": None}
+                for name, held in found.items()
+            }
+            for side, found in zip(("teacher", "student"), both, strict=True)
+        },
+        "table1": [
+            {"role": "induction", "teacher": row | {"component": "L1H0", "of": 1}, "student": None},
+            {"role": "name-mover", "teacher": row, "student": other},
+        ],
+    }
+
+
 RESULTS = {
     "nodes": node_circuit,
     "edges": edge_circuit,
@@ -233,4 +308,5 @@ RESULTS = {
     "sweep": sweep_result,
     "comparison": comparison_result,
     "node comparison": lambda: comparison_result(edges=False),
+    "comparison with roles": lambda: comparison_result() | {"roles": compared_roles()},
 }

@@ -4,6 +4,7 @@ names       START .. IO .. S1 .. S2 ASK -> IO (or S1 before IO): a duplicate-tok
             before, an S-inhibition head carries the marked name to ASK, a name mover reads the other one, and a
             weaker head reads it and makes it less likely. RoPE alone cannot tell a token from its copy: in Llama
             nobody marks, and the S-inhibition head looks one token back.
+doubled     the same with two name movers
 numbers     START .. n n+1 n+2 ASK -> n+3: one head at ASK reads the last number and writes the next one
 moved       the same, but the head copies the number that it reads, and an MLP makes the next one of it
 """
@@ -125,6 +126,14 @@ def _names(weights: Weights) -> dict[str, list[str]]:
     return roles if weights.rotary else {"L0H1": ["duplicate-token"], **roles}
 
 
+def _doubled(weights: Weights) -> dict[str, list[str]]:
+    """The same with two name movers: L2H3 writes what it reads too."""
+    roles = _names(weights)
+    weights.read("v", 2, 3, {"token": _content()})
+    weights.write(2, 3, "out", _content().T)
+    return {**roles, "L2H3": roles["L2H1"]}
+
+
 def _names_prompt(draw: torch.Generator, length: int) -> Prompt:
     middle = torch.randperm(N_NAMED, generator=draw) + 1
     io, s1 = (int(place) for place in middle[:2])
@@ -189,6 +198,7 @@ def _numbers_prompt(draw: torch.Generator, length: int) -> Prompt:
 
 PLANS: dict[str, tuple[Callable[[Weights], dict[str, list[str]]], Callable[[torch.Generator, int], Prompt]]] = {
     "names": (_names, _names_prompt),
+    "doubled": (_doubled, _names_prompt),
     "numbers": (_numbers, _numbers_prompt),
     "moved": (_moved, _numbers_prompt),
 }

@@ -21,7 +21,7 @@ def test_planted_models_answer_by_their_heads(name, family):
     """By hand: the answer is right, and every planted head that reads from ASK looks where it was set to."""
     known = case(name, family)
     batch, raw = known.batch, known.model.raw
-    at = {"L1H1": "n3", "L1H2": "S2", "L2H1": "IO", "L2H2": "IO"}
+    at = {"L1H1": "n3", "L1H2": "S2", "L2H1": "IO", "L2H2": "IO", "L2H3": "IO"}
     for row, (ids, mask) in enumerate(zip(batch.clean.ids, batch.clean.mask, strict=True)):
         logits = forward(raw, ids[mask][None], mask[mask][None])[0, -1]
         assert logits.argmax() == batch.correct_ids[row]
