@@ -17,6 +17,7 @@ class Evidence(Record):
     ci95: Interval | None = None
     baseline: float | None = None
     chance: float | None = None
+    rival: float | None = None
 
 
 class AllEvidence(Record):

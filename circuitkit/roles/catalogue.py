@@ -33,6 +33,7 @@ class Role:
         places: From a model, a batch and a side to where the role reads.
         needs: What prompts must have for it.
         side: The prompts in which its attention is measured. What it causes is measured in the clean ones.
+        rather_than: Where else the same queries might read, and must read less; None: nowhere in particular.
         attention: Whether the claim says where a head looks.
         causal: The patched circuits, one of which must matter; with two, p-values are doubled.
         helps: Whether patching must lower the logit difference; if not, it may change it either way.
@@ -46,6 +47,7 @@ class Role:
     places: Callable[[HookedModel, PromptBatch, Side], Places]
     needs: str
     side: Side = "clean"
+    rather_than: Callable[[HookedModel, PromptBatch, Side], Places] | None = None
     attention: bool = True
     causal: tuple[Circuit, ...]
     helps: bool = True
@@ -107,9 +109,10 @@ _ALL = (
     ),
     Role(
         name="name-mover",
-        title="The answer position reads the correct answer and copies it",
+        title="The answer position reads the correct answer, rather than the incorrect one, and copies it",
         source=_WANG,
         places=label_places.end_reads_answer,
+        rather_than=label_places.end_reads_distractor,
         needs="a label on the correct answer",
         causal=("ov",),
         write="copies",

@@ -87,29 +87,40 @@ def intervals(n_prompts: int, *, n_draws: int, seed: int) -> Interval:
 
 
 def attention_evidence(
-    found: RoleAttention, defined: Bool[Tensor, " prompt"], *, floor: float, interval: Interval
+    found: RoleAttention,
+    defined: Bool[Tensor, " prompt"],
+    *,
+    rather_than: RoleAttention | None = None,
+    floor: float,
+    interval: Interval,
 ) -> Evidence:
-    """The mass on the role's keys: above what moved keys would get, and above the floor.
+    """The mass on the role's keys: above what moved keys would get, above the floor, and above that on rival keys.
 
     Args:
         found: Attention to the role's places.
         defined: Prompts that have them.
+        rather_than: Attention to the places that must be read less; None where there are none.
         floor: Least share of what chance leaves over.
         interval: Of means over these prompts.
     """
     mass, chance = found.mass[:, defined], found.chance[:, defined]
     score, expected = prompt_means(mass), prompt_means(chance)
     others = (score.sum() - score) / max(1, len(score) - 1)
+    p = all_hold(
+        p_above_chance(score, expected, n_prompts=mass.shape[1]),
+        p_above_zero(mass - chance - floor * (1 - chance)),
+    )
+    more = {"chance": expected}
+    if rather_than is not None:
+        rival = rather_than.mass[:, defined]
+        p, more["rival"] = all_hold(p, p_above_zero(mass - rival)), prompt_means(rival)
     return Evidence(
         score=score,
-        p=all_hold(
-            p_above_chance(score, expected, n_prompts=mass.shape[1]),
-            p_above_zero(mass - chance - floor * (1 - chance)),
-        ),
+        p=p,
         ci95=interval(mass),
         baseline=others,
         measured=torch.ones(len(score), dtype=torch.bool),
-        more={"chance": expected},
+        more=more,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from circuitkit.core.digest import digest
 from circuitkit.core.run_directory import ShardStore
-from circuitkit.roles.attention_to import RoleAttention
+from circuitkit.roles.attention_to import RoleAttention, role_attention
 from circuitkit.roles.bench import Bench
 from circuitkit.roles.catalogue import Circuit, Role
 from circuitkit.roles.evidence import Evidence, attention_evidence, effect_evidence, intervals
@@ -80,7 +80,11 @@ def judge_role(bench: Bench, role: Role, where: Places, attention: RoleAttention
     looks = None
     if role.attention:
         looks = attention_evidence(
-            attention, where.defined, floor=bench.floors.attention, interval=bench.interval(where)
+            attention,
+            where.defined,
+            rather_than=_rival(bench, role),
+            floor=bench.floors.attention,
+            interval=bench.interval(where),
         )
     random, writes = _in_random_text(bench, role), write_evidence(bench, role, where)
     p = all_hold(*(part.p for part in (looks, random, writes) if part is not None))
@@ -104,6 +108,14 @@ def judge_role(bench: Bench, role: Role, where: Places, attention: RoleAttention
         p=p if bench.causal else torch.ones_like(p),
         per_prompt=per_prompt,
     )
+
+
+def _rival(bench: Bench, role: Role) -> RoleAttention | None:
+    """Attention to what a role says that its queries read less; None where it names nothing, or prompts have none."""
+    places = None if role.rather_than is None else role.rather_than(bench.model, bench.batch, role.side)
+    if places is None or not bool(places.defined.any()):
+        return None
+    return role_attention(bench.model, bench.batch, {role.name: places}, side=role.side)[role.name]
 
 
 def _in_random_text(bench: Bench, role: Role) -> Evidence | None:

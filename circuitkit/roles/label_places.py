@@ -22,6 +22,12 @@ def end_reads_answer(model: HookedModel, batch: PromptBatch, side: Side = "clean
     return _end_reads(model, batch, found, side)
 
 
+def end_reads_distractor(model: HookedModel, batch: PromptBatch, side: Side = "clean") -> Places:
+    """The answer position reads the labels whose word is the incorrect answer (S1 and S2; Wang et al. 2023)."""
+    found = [[label for label in ordered(p) if word(p, label) == p.incorrect.strip()] for p in batch.pairs]
+    return _end_reads(model, batch, found, side)
+
+
 def end_reads_repeated(model: HookedModel, batch: PromptBatch, side: Side = "clean") -> Places:
     """The answer position reads the last mention of a distractor that labels name twice (S2; Wang et al. 2023)."""
     found: list[list[str]] = []

@@ -170,3 +170,18 @@ def test_options_and_exports():
     with pytest.raises(OptionError, match="Alpha"):
         find_roles(load_model("toy-gpt2"), load_task("ioi"), alpha=2.0)
     assert about_absent({"a": "labels", "b": "labels"}) == ("Not tested: a, b; prompts need labels.",)
+
+
+def test_a_head_that_reads_both_names_alike_moves_none():
+    """L0H0 and L1H2 of the embedded GPT-2 read the first two names, whichever of them is the answer."""
+    result = find_roles(load_model("toy-gpt2"), load_task("ioi"), n_prompts=64, bootstrap=0)
+    model = load_model("toy-gpt2")
+    batch = build_batch(load_task("ioi"), model, n_prompts=64)
+    patterns = model.capture(batch.clean.ids, batch.clean.mask, ["pattern"])["pattern"]
+    row, at = torch.arange(64), batch.label_positions
+    for layer, head in ((0, 0), (1, 2)):
+        read = {label: patterns[layer][row, head, at["END"], at[label]].mean().item() for label in ("IO", "S1", "S2")}
+        assert read["IO"] > 0.4 and read["S1"] > 0.3
+        row_of = result.scores[f"L{layer}H{head}"]["name-mover"]["evidence"]["attention"]
+        assert row_of["rival"] == pytest.approx(read["S1"] + read["S2"], abs=1e-5)
+        assert "name-mover" not in result.roles[f"L{layer}H{head}"]
