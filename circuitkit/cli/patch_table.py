@@ -1,5 +1,7 @@
 """Patching maps for a terminal, on standard error."""
 
+from math import isnan
+
 from rich.table import Table
 from rich.text import Text
 
@@ -35,11 +37,15 @@ def _table(result: PatchingMap, rows: list[int]) -> Table:
             table.add_column(title)
         for i in rows:
             best = int(result.mean_effects[i, :-1].argmax())
-            shown = f"{values[i, best]:.2f}", f"{values[i, -1]:.2f}"
+            shown = _shown(values[i, best].item()), _shown(values[i, -1].item())
             table.add_row(result.rows[i].name, Text(printable(result.positions[best])), *shown)
         return table
     for name in result.positions:
         table.add_column(Text(printable(name)))
     for i in rows:
-        table.add_row(result.rows[i].name, *(f"{value:.2f}" for value in values[i].tolist()))
+        table.add_row(result.rows[i].name, *map(_shown, values[i].tolist()))
     return table
+
+
+def _shown(value: float) -> str:
+    return "–" if isnan(value) else f"{value:.2f}"

@@ -118,7 +118,11 @@ def activation_patching(
             "data": task.data if isinstance(task, Task) else None,
         },
         made_with=made_with,
-        notices=(*_about_tokens(batch, positions), *batch.notices, *about_precision(model)),
+        notices=(
+            *_about_tokens(batch, positions),
+            *(notice for notice in batch.notices if notice not in batch.about_means),  # no means replace anything here
+            *about_precision(model),
+        ),
     )
 
 

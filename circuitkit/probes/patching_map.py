@@ -92,22 +92,36 @@ class PatchingMap:
 
     @property
     def shares(self) -> Float[Tensor, "row position"] | None:
-        """Effects as shares of the gap: 0 changes nothing, 1 everything; None where there is no clear gap."""
-        return self.mean_effects / self.gaps if self.gap.clear else None
+        """Effects as shares of the gap: 0 changes nothing, 1 everything; None where there is no clear gap.
+
+        Not a number at a position the prompts of which have no clear gap among themselves.
+        """
+        if not self.gap.clear:
+            return None
+        differences = self.clean - self.corrupted
+        clear = [measure_baseline(differences[has], None).clear for has in self.defined]
+        return torch.where(torch.tensor(clear), self.mean_effects / self.gaps, torch.nan)
 
     @property
     def layer_ratios(self) -> Float[Tensor, "row position"]:
         """Effects over their mean in the layer: the rows of one part in one block, at the single positions.
 
-        "x layer mean" of Distilled Circuits, App. J. Not a number where that mean is not positive.
+        "x layer mean" of Distilled Circuits, App. J. Not a number where that mean is not clearly above 0: effects that
+        cancel make ratios of any size.
         """
         found, effects = torch.full_like(self.mean_effects, torch.nan), self.mean_effects
         for key in {(row.part, row.layer) for row in self.rows}:
             same = torch.tensor([(row.part, row.layer) == key for row in self.rows])
             mean = effects[same][:, :-1].mean()
-            if mean > 0:
+            if mean > 0 and self._mean_of_each_prompt(same).clear:
                 found[same] = effects[same] / mean
         return found
+
+    def _mean_of_each_prompt(self, rows: Bool[Tensor, " row"]) -> Baseline:
+        """Mean effect of some rows over the single positions of each prompt, in logits, over the prompts."""
+        counts = self.defined[:-1].double()
+        totals = (self.effects[rows][:, :-1].double().mean(0) * counts).sum(0)
+        return measure_baseline(totals / counts.sum(0).clamp(min=1), None)
 
     @property
     def gap(self) -> Baseline:
@@ -133,8 +147,8 @@ class PatchingMap:
                 name: {
                     "effect": effects[i, j].item(),
                     "ci95": _bounds(bounds, i, j),
-                    "share": None if shares is None else shares[i, j].item(),
-                    "share_ci95": None if shares is None else _bounds(share_bounds, i, j),
+                    "share": None if shares is None or shares[i, j].isnan() else shares[i, j].item(),
+                    "share_ci95": None if shares is None or shares[i, j].isnan() else _bounds(share_bounds, i, j),
                     "layer_ratio": None if ratios[i, j].isnan() else ratios[i, j].item(),
                 }
                 for j, name in enumerate(self.positions)
@@ -143,7 +157,10 @@ class PatchingMap:
         }
 
     def _intervals(self) -> tuple[Float[Tensor, "end row position"], Float[Tensor, "end row position"]]:
-        """Intervals of effects and of shares; not a number where there are none."""
+        """Intervals of effects and of shares; not a number where there are none.
+
+        Of shares there are none where some draw has no gap above 0: its shares mean nothing.
+        """
         found = torch.full((2, 2, len(self.rows), len(self.positions)), torch.nan, dtype=torch.float64)
         weights = self.weights()
         if weights is not None:
@@ -154,8 +171,18 @@ class PatchingMap:
                 drawn = weights.means(self.effects[:, j] * has) / counts[:, None]
                 gap = weights.means((self.clean - self.corrupted) * has) / counts
                 found[0, :, :, j] = torch.stack(percentile_interval(drawn))
-                found[1, :, :, j] = torch.stack(percentile_interval(drawn / gap[:, None]))
+                if bool((gap > 0).all()):
+                    found[1, :, :, j] = torch.stack(percentile_interval(drawn / gap[:, None]))
         return found[0], found[1]
+
+    def _without_shares(self) -> list[str]:
+        """Positions that have no share though the map has."""
+        shares = self.shares
+        return (
+            []
+            if shares is None
+            else [n for n, lost in zip(self.positions, shares[0].isnan().tolist(), strict=True) if lost]
+        )
 
     def frame(self) -> pd.DataFrame:
         """One row a place, the largest effects first."""
@@ -171,10 +198,21 @@ class PatchingMap:
         """Everything that a reader must see beside the numbers."""
         able = measure_baseline(self.clean, None).warning(self.model.name)
         found = [able] if able else []
-        if not self.gap.clear:
+        if len(self.clean) == 1:
+            found.append(
+                f"One prompt cannot show whether corruption lowers the logit difference (here by {self.gap.mean:.2f}); "
+                "effects are in logits only."
+            )
+        elif not self.gap.clear:
             found.append(
                 f"Corruption does not clearly lower the logit difference (by {self.gap.mean:.2f} on average), so that "
                 "there is nothing to take shares of; effects are in logits only."
+            )
+        elif none := self._without_shares():
+            named = ", ".join(none[:3]) + (", …" if len(none) > 3 else "")
+            found.append(
+                f"At {len(none)} of {len(self.positions)} positions ({named}) the prompts that "
+                "have them show no clear gap of their own; effects there are in logits only."
             )
         return (*found, *self.notices)
 

@@ -217,7 +217,7 @@ def plan_probes(
             "batch_size": batch_size,
             "data": task.data,
         },
-        notices=(*refused, *dict.fromkeys(notice for batch in batches for notice in batch.notices if _matters(notice))),
+        notices=(*refused, *dict.fromkeys(notice for batch in batches for notice in _matter(batch))),
     )
 
 
@@ -258,9 +258,9 @@ def _parse_side(side: str) -> Literal["auto", "clean", "corrupted"]:
     return side
 
 
-def _matters(notice: str) -> bool:
-    """Probes take no means over groups of prompts, so what is said about those is of no concern."""
-    return "group" not in notice and "Means" not in notice and "template" not in notice
+def _matter(batch: PromptBatch) -> tuple[str, ...]:
+    """Probes take no means over prompts, so what is said about those is of no concern."""
+    return tuple(notice for notice in batch.notices if notice not in batch.about_means)
 
 
 def _kept(store: ShardStore | None, name: str) -> Outcome | None:

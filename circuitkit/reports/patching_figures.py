@@ -30,7 +30,8 @@ def patching_map(part: str, record: PatchingRecord) -> tuple[Figure, int]:
     """
     rows = [row for row in record.rows if row.part == part]
     shown = _shown(rows, record)
-    top = max(abs(_value(record.effects[row.name][name])) for row in shown for name in record.singles)
+    values = [_value(record.effects[row.name][name], record) for row in shown for name in record.singles]
+    top = max((abs(value) for value in values if value is not None), default=0.0)
     top = max(top, FINEST if record.gap.clear else FINEST * abs(record.logit_diff.mean)) or 1.0
     n = len(record.singles)
     numbers = n < _WORDS
@@ -77,12 +78,13 @@ def _cells(
     rows: Sequence[PatchedSite], record: PatchingRecord, positions: Sequence[str], *, x: list[float], numbers: bool
 ) -> dict[str, Any]:
     cells = [[(row.name, name, record.effects[row.name][name]) for name in positions] for row in rows]
+    values = [[_value(effect, record) for _, _, effect in row] for row in cells]
     return {
         "type": "heatmap",
         "x": x,
         "y": list(range(len(rows))),
-        "z": [[round(_value(e), 4) for _, _, e in row] for row in cells],
-        "text": [[fixed(_value(e)) if numbers else "" for _, _, e in row] for row in cells],
+        "z": [[None if value is None else round(value, 4) for value in row] for row in values],
+        "text": [["" if value is None or not numbers else fixed(value) for value in row] for row in values],
         "customdata": [[_hover(*cell) for cell in row] for row in cells],
         "texttemplate": "%{text}",
         "hovertemplate": "%{customdata}<extra></extra>",
@@ -103,8 +105,9 @@ def _shown(rows: Sequence[PatchedSite], record: PatchingRecord) -> list[PatchedS
     return [row for row in rows if row.name in kept]
 
 
-def _value(effect: PatchEffect) -> float:
-    return effect.effect if effect.share is None else effect.share
+def _value(effect: PatchEffect, record: PatchingRecord) -> float | None:
+    """The share of the gap, None where a position has none; logits in a map without shares."""
+    return effect.share if record.gap.clear else effect.effect
 
 
 def _hover(row: str, position: str, effect: PatchEffect) -> str:
@@ -120,8 +123,13 @@ def _hover(row: str, position: str, effect: PatchEffect) -> str:
 def _describe(part: str, rows: Sequence[PatchedSite], record: PatchingRecord) -> str:
     best = sorted(rows, key=lambda row: -record.strongest(row.name)[1].effect)[:3]
     told = [(row.name, *record.strongest(row.name)) for row in best]
-    largest = ", ".join(f"{name} at {position} {fixed(_value(effect))}" for name, position, effect in told)
+    largest = ", ".join(f"{name} at {position} {_told(effect, record)}" for name, position, effect in told)
     return f"{part_title(part)} by position. Largest: {largest}."
+
+
+def _told(effect: PatchEffect, record: PatchingRecord) -> str:
+    value = _value(effect, record)
+    return f"{fixed(effect.effect)} logits" if value is None else fixed(value)
 
 
 def lens_figure(record: PatchingRecord) -> Figure:

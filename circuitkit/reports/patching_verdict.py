@@ -16,7 +16,9 @@ _CAUTION = {
 def patching_verdict(record: PatchingRecord) -> Verdict:
     """Headline and supporting sentences for a patching map."""
     (model,), task = short_names(record.model.name), record.task.name
-    if not record.gap.clear:
+    if record.task.n_prompts == 1:
+        headline = f"One prompt of {task} cannot show what corruption does to {model}: read the effects as an example."
+    elif not record.gap.clear:
         headline = f"On {task}, corruption does not clearly change the answers of {model}: there is nothing to move."
     else:
         headline = f"On {task}, {_moves(record) or _largest(record)}"

@@ -42,6 +42,7 @@ class PromptBatch:
             answer position.
         dropped: The prompts that could not be used.
         notices: Plain facts, one line each, that a user must see.
+        about_means: Those of them that matter only where means are taken over prompts.
     """
 
     task: TaskInfo
@@ -56,6 +57,7 @@ class PromptBatch:
     label_positions: Mapping[str, Int[Tensor, " prompt"]]
     dropped: tuple[Dropped, ...]
     notices: tuple[str, ...]
+    about_means: tuple[str, ...] = ()
 
 
 def build_batch(
@@ -113,4 +115,5 @@ def assemble(prompts: UsablePrompts) -> PromptBatch:
         label_positions={label: torch.tensor([reading.labels[label] for reading in clean]) for label in shared},
         dropped=prompts.dropped,
         notices=(*prompts.notices, *grouping.notices),
+        about_means=grouping.notices,
     )

@@ -11,8 +11,10 @@ from circuitkit.core.component import Component, Stream
 from circuitkit.core.errors import OptionError
 from circuitkit.interventions.engine import run_interventions
 from circuitkit.interventions.intervention import Intervention, replace_components
+from circuitkit.models.loading import load_model
 from circuitkit.probes.patching import activation_patching
 from circuitkit.probes.places import patch_places
+from circuitkit.tasks.batch import build_batch
 from circuitkit.tasks.loading import load_task
 
 EXACT = {"atol": 1e-4, "rtol": 0}
@@ -189,7 +191,9 @@ def test_map_by_hand(tiny_models):
     torch.testing.assert_close(found.mean_effects, torch.tensor([[1.0, 2.0, 3.9], [0.0, 0.0, 2.0]]).double())
     torch.testing.assert_close(found.gaps, torch.tensor([3.9, 4.0, 3.9]).double())
     assert found.shares is not None
-    torch.testing.assert_close(found.shares[0], torch.tensor([1 / 3.9, 0.5, 1.0]).double())
+    wanted = torch.tensor([1 / 3.9, torch.nan, 1.0]).double()  # the one prompt at b shows no gap with an error
+    torch.testing.assert_close(found.shares[0], wanted, equal_nan=True)
+    assert "At 1 of 3 positions (b)" in " ".join(found.warnings)
     # four single places of one layer have the mean 3 / 4
     torch.testing.assert_close(found.layer_ratios[0], torch.tensor([4 / 3, 8 / 3, 5.2]).double())
     assert found.peaks == {rows[0].name: "b", rows[1].name: "a"}
@@ -197,6 +201,7 @@ def test_map_by_hand(tiny_models):
     low, high = table[rows[0].name]["a"]["ci95"]
     assert (low, high) == pytest.approx((1.0, 1.0), abs=1e-6)  # both prompts rise by 1
     assert table[rows[0].name]["b"]["ci95"] is None  # some draws hold no prompt that has it
+    assert table[rows[0].name]["b"]["share"] is None and table[rows[0].name]["a"]["share"] == pytest.approx(1 / 3.9)
 
 
 def test_z_is_the_head_and_parts_come_once(tiny_models):
@@ -279,3 +284,42 @@ def test_tasks_are_patched_and_saved(tiny_model, tmp_path):
     assert set(result["effects"]) == {row["name"] for row in result["rows"]}
     assert result["positions"][-1]["name"] == "all tokens"
     assert len(found.frame()) == len(found.rows) * len(found.positions)
+
+
+def test_shares_are_of_the_gap_of_the_prompts_that_have_a_position(tiny_models):
+    """A clear gap over all prompts is none over the few that reach a position; nor are layer means that cancel."""
+    model = tiny_models["gpt2"]
+    made = activation_patching(model, labelled(model), parts=("head",), bootstrap=0)
+    found = replace(
+        made,
+        rows=made.rows[:1],
+        positions=("all have", "few have", "all tokens"),
+        defined=torch.tensor([[True] * 6, [False] * 3 + [True] * 3, [True] * 6]),
+        clean=torch.tensor([9.0, 8.0, 9.0, 2.0, 3.0, 2.0]),
+        corrupted=torch.tensor([1.0, 0.0, 0.0, 2.1, 2.9, 2.0]),
+        patched=torch.tensor([[[9.0, 8.0, 9.0, 2.1, 2.9, 2.0], [0.0, 0.0, 0.0, 3.1, 1.9, 2.0], [9.0] * 6]]),
+        n_draws=200,
+    )
+    assert found.gap.clear and found.shares is not None
+    assert found.shares.isnan().tolist() == [[False, True, False]]
+    cells = found.table()[made.rows[0].name]
+    assert cells["few have"]["share"] is None and cells["few have"]["share_ci95"] is None
+    assert cells["few have"]["effect"] == pytest.approx(0.0, abs=1e-6)
+    cancelling = replace(found, patched=torch.tensor([[[9.0, 0.0, 9.0, 0.1, 5.0, 2.0], [0.0] * 6, [9.0] * 6]]))
+    cancelled = replace(cancelling, corrupted=torch.tensor([1.0, 8.0, 0.0, 8.0, 2.9, 2.0]))
+    assert cancelled.layer_ratios.isnan().all()
+
+
+def test_what_is_said_of_means_is_not_said_where_none_are_taken():
+    model = load_model("toy-gpt2", device="cpu")
+    batch = build_batch(load_task("ioi"), model, n_prompts=4)
+    assert batch.about_means and set(batch.about_means) <= set(batch.notices)
+    found = activation_patching(model, batch, parts=("mlp",), components=["MLP0"], bootstrap=0)
+    assert not set(found.warnings) & set(batch.about_means)
+
+
+def test_one_prompt_is_not_said_to_lack_a_gap(tiny_models):
+    model = tiny_models["gpt2"]
+    found = activation_patching(model, labelled(model, ((5,),)), parts=("mlp",), bootstrap=0)
+    assert "One prompt cannot show whether corruption" in " ".join(found.warnings)
+    assert "does not clearly lower" not in " ".join(found.warnings)

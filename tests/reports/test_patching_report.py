@@ -108,6 +108,22 @@ def test_small_effects_look_small_and_large_maps_are_cut():
     assert figure.layout["yaxis"]["ticktext"] == [f"L{n}H0" for n in range(7, MOST_ROWS + 7)]
 
 
+def test_a_place_without_a_share_is_blank_in_a_map_of_shares():
+    result = made()
+    for cells in result["effects"].values():
+        cells["n1"] |= {"share": None, "effect": 50.0}
+    figure, _ = patching_map("block", read_record(PatchingRecord, result))
+    assert [row[0] for row in figure.data[0]["z"]] == [None] * 4 and figure.data[0]["text"][0][0] == ""
+    assert figure.layout["coloraxis"]["cmax"] == 1.0  # 50 logits are no 50 shares
+    assert "n1 50.00 logits" in figure.label
+
+
+def test_one_prompt_makes_no_headline():
+    result = made(clear=False)
+    result["task"]["n_prompts"] = 1
+    assert "One prompt of numerals cannot show" in patching_verdict(read_record(PatchingRecord, result)).headline
+
+
 @pytest.mark.parametrize("lost", ["gap", "lens", "rows", "cell"])
 def test_broken_runs_are_named(lost, tmp_path):
     result = copy.deepcopy(made())
