@@ -22,7 +22,7 @@ def probe_table(result: ProbeResult) -> None:
             _text(who[curve.who]),
             f"{curve.question.chance:.3f}",
             f"{curve.rows[0].value:.3f}",
-            "nowhere" if first is None else _at(first),
+            _at(first) if first is not None else "nowhere" if curve.tested else "not tested",
             _at(best),
             f"{best.control:.3f}",
         )

@@ -95,6 +95,11 @@ class Curve:
         return next((row for row in self.rows if row.decodable), None)
 
     @property
+    def tested(self) -> bool:
+        """Whether its rows have p-values; an AUROC has none without bootstrap draws."""
+        return len(self.rows) == 1 or any(row.p is not None for row in self.rows)
+
+    @property
     def best(self) -> RowScore:
         """The row with the highest value, the first of several."""
         return max(self.rows, key=lambda row: row.value)
@@ -153,6 +158,11 @@ class ProbeResult:
     def warnings(self) -> tuple[str, ...]:
         """Everything that a reader must see beside the numbers."""
         found = [*self.notices, *(notice for curve in self.curves for notice in curve.question.notices)]
+        if untested := list(dict.fromkeys(curve.question.target for curve in self.curves if not curve.tested)):
+            found.append(
+                f"Without bootstrap draws an AUROC has no p-value: from where {', '.join(untested)} can be told is not "
+                "known. Give --bootstrap 1000."
+            )
         stalled = sum(curve.stalled for curve in self.curves)
         if stalled:
             found.append(f"{stalled} of {self.n_fits} fits did not converge; a stronger penalty (--strength) helps.")

@@ -58,6 +58,11 @@ class ProbeCurve(Record):
                 raise ValueError(f"no row is called {name!r}")
         return self
 
+    @property
+    def tested(self) -> bool:
+        """Whether its rows have p-values; an AUROC has none without bootstrap draws."""
+        return len(self.rows) == 1 or any(row.p is not None for row in self.rows)
+
     def row(self, name: str) -> ProbeRow:
         """The row of a name."""
         return next(row for row in self.rows if row.name == name)

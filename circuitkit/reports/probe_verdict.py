@@ -16,9 +16,12 @@ CAUTION = (
 def probe_verdict(record: ProbeRecord) -> Verdict:
     """Headline and supporting sentences for probes of one model or two."""
     names = model_names(record)
-    curves = record.of("model") or record.curves
+    every = record.of("model") or record.curves
+    curves = [curve for curve in every if curve.tested]
     told = [curve for curve in curves if curve.decodable_from is not None]
-    if len(curves) == 1:
+    if not curves:
+        headline = f"On {record.task.name}, nothing was tested: an AUROC has no p-value without bootstrap draws."
+    elif len(curves) == 1:
         headline = f"On {record.task.name}, {_one(curves[0], names[curves[0].who])}."
     else:
         which = "all" if len(told) == len(curves) else "none" if not told else count(len(told))
@@ -29,14 +32,17 @@ def probe_verdict(record: ProbeRecord) -> Verdict:
     support: list[str] = []
     if len(curves) > 1 and told:
         support.append(f"{_firsts(told)}.")
-    student = record.of("student")
+    if curves and len(curves) < len(every):
+        untested = ", ".join(curve.target for curve in every if not curve.tested)
+        support.append(f"Not tested, for lack of bootstrap draws: {untested}.")
+    student = [curve for curve in record.of("student") if curve.tested]
     if student:
         found = [c for c in student if c.decodable_from is not None]
         listed = (
             f": {_firsts(found, first='from')}" if len(student) > 1 else f", from {_from(found[0])}" if found else ""
         )
         support.append(f"From {names['student']}\u2019s, {len(found)} of {len(student)} can{listed if found else ''}.")
-    support.extend(_random(curves, record.of("random")))
+    support.extend(_random(every, record.of("random")))
     support.append(f"{count(record.cost.fits)} logistic regressions, each judged on prompts that it was not fitted on.")
     return Verdict(headline=headline, support=tuple(support), caution=CAUTION)
 

@@ -189,3 +189,11 @@ def test_targets_that_cannot_be_asked_are_left_out_unless_named(toys):
 def test_bad_options_are_one_line(toys, given, said):
     with pytest.raises(OptionError, match=said):
         plan_probes(toys[0], load_task("ioi"), **{"n_prompts": 60, "targets": ["prior-occurrence"], **given})
+
+
+def test_without_bootstrap_draws_an_auroc_is_not_said_to_be_at_chance(toys, tmp_path):
+    found = probe(toys[0], load_task("ioi"), targets=["prior-occurrence"], n_prompts=64, controls=1, bootstrap=0)
+    assert not found.curves[0].tested and found.curves[0].first is None
+    assert any("from where prior-occurrence can be told is not known" in warning for warning in found.warnings)
+    text = report(found.save(tmp_path / "run")).read_text(encoding="utf-8")
+    assert "nothing was tested" in text and "cannot be told from" not in text
