@@ -110,6 +110,7 @@ def experiment(
                 batch_size=rows_at_a_time,
                 resume=partial_folder(out),
                 command=shlex.join(["circuitkit", *sys.argv[1:]]),
+                as_loaded=dtype != "auto",
                 progress=progress,
             )
         result.save(out)

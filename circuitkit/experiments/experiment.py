@@ -80,6 +80,7 @@ def experiment(
     batch_size: BatchSize = "auto",
     resume: Path | None = None,
     command: str | None = None,
+    as_loaded: bool = False,
     progress: Progress = silent,
     **given: Any,  # noqa: ANN401 - fields of StudyOptions
 ) -> Study:
@@ -102,6 +103,8 @@ def experiment(
         batch_size: Rows run at a time.
         resume: Folder in which finished pieces are kept and looked for.
         command: The command line that asked for this, kept with the result.
+        as_loaded: Threshold: find circuits of 16-bit models in their own arithmetic; see `discover`. Everything else
+            always is computed so.
         progress: Called as the work advances.
         **given: Options of this experiment by name: `levels`, `repeats`, `where`, `unit`, `search`, `top`.
 
@@ -133,6 +136,7 @@ def experiment(
             batch_size=batch_size,
             resume=resume,
             command=command,
+            as_loaded=as_loaded,
             progress=progress,
         )
         for one in tasks

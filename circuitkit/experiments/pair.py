@@ -45,6 +45,7 @@ class PairMeasurements:
         batch_size: Rows run at a time.
         resume: Folder in which finished shards are kept and looked for.
         command: The command line that asked for this.
+        as_loaded: Whether circuits of 16-bit models are found in their own arithmetic; see `discover`.
         progress: Called as the work advances.
     """
 
@@ -56,6 +57,7 @@ class PairMeasurements:
     batch_size: BatchSize
     resume: Path | None
     command: str | None
+    as_loaded: bool = False
     progress: Progress
 
     @cached_property
@@ -208,11 +210,12 @@ def measure_pair(
     batch_size: BatchSize = "auto",
     resume: Path | None = None,
     command: str | None = None,
+    as_loaded: bool = False,
     progress: Progress = silent,
 ) -> PairMeasurements:
     """Check the options and draw the prompts; everything else is measured when a study asks for it.
 
-    Options are those of `align`.
+    Options are those of `align`, and `as_loaded` that of `discover`.
 
     Raises:
         OptionError: An option is unknown or does not go with the models or the task.
@@ -254,5 +257,6 @@ def measure_pair(
         batch_size=batch_size,
         resume=resume,
         command=command,
+        as_loaded=as_loaded,
         progress=progress,
     )

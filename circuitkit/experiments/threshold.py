@@ -62,8 +62,9 @@ def threshold_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *,
             "n_prompts": len(batches[0].pairs),
             "search": method,
             "thresholds": list(values),
+            "as_loaded": pair.as_loaded,
         },
-        notices=_notices(sweeps),
+        notices=(*_about_prompts(pair), *_notices(sweeps)),
     )
 
 
@@ -78,6 +79,15 @@ def _batches(pair: PairMeasurements) -> tuple[PromptBatch, PromptBatch]:
         n_prompts=N_PROMPTS,
         seed=pair.settings.seed,
         need_corrupted=pair.settings.ablation.needs_corrupted,
+    )
+
+
+def _about_prompts(pair: PairMeasurements) -> tuple[str, ...]:
+    if pair.settings.n_prompts <= N_PROMPTS:
+        return ()
+    return (
+        f"{pair.settings.n_prompts} prompts were asked for; circuits were searched and judged on the first "
+        f"{N_PROMPTS}, since every search runs the models many times.",
     )
 
 
@@ -98,6 +108,7 @@ def _sweep(
             batch_size=pair.batch_size,
             resume=pair.resume,
             command=pair.command,
+            as_loaded=pair.as_loaded,
             progress=inner,
             **given,
         )
@@ -182,6 +193,9 @@ def _findings(sweeps: Mapping[str, CircuitSweep]) -> tuple[str, ...]:
         sizes = [point["n_nodes"] for point in ordered]
         falls = all(a >= b for a, b in zip(sizes, sizes[1:], strict=False))
         total = len(sweep.circuits[0].space.senders) - 1
+        if len(sizes) == 1:
+            out.append(f"The {who}'s circuit has {sizes[0]} of {total} components at {ordered[0]['value']:g}.")
+            continue
         out.append(
             f"The {who}'s circuit goes from {sizes[0]} of {total} components at {ordered[0]['value']:g} to "
             f"{sizes[-1]} at {ordered[-1]['value']:g}{'' if falls else ', and not always downwards'}."

@@ -5,8 +5,10 @@ from study_pairs import make_pair
 
 from circuitkit.core.errors import OptionError
 from circuitkit.discovery.discover import discover
-from circuitkit.experiments.experiment import run_study
+from circuitkit.experiments.experiment import experiment, run_study
 from circuitkit.experiments.study_options import StudyOptions
+from circuitkit.models.loading import load_model
+from circuitkit.tasks.loading import load_task
 
 VALUES = (0.2, 0.5)
 
@@ -35,6 +37,18 @@ def test_many_prompts_are_cut_to_what_a_search_takes():
     pair = make_pair(n_prompts=80, bootstrap=0, task="numerals")
     study = run_study("threshold", [pair], StudyOptions(levels=(0.5,)))
     assert study.tasks[0]["n_prompts"] == study.settings["n_prompts"] == 64
+    assert study.notices[0].startswith("80 prompts were asked for; circuits were searched and judged on the first 64")
+    assert "has " in study.findings[0] and "goes from" not in study.findings[0]  # one threshold leads nowhere
+
+
+def test_circuits_of_16_bit_models_are_found_in_the_arithmetic_that_is_asked_for():
+    models = [load_model(name, device="cpu", dtype="bfloat16") for name in ("toy-gpt2", "toy-distilgpt2")]
+    for as_loaded in (True, False):
+        study = experiment(
+            "threshold", *models, load_task("months"), n_prompts=8, bootstrap=0, levels=(0.5,), as_loaded=as_loaded
+        )
+        found_in_float32 = any("found in float32 arithmetic" in notice for notice in study.notices)
+        assert study.settings["as_loaded"] == as_loaded == (not found_in_float32)
 
 
 def test_bad_searches_are_refused_in_one_line():
