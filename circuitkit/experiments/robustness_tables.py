@@ -60,7 +60,8 @@ def summary_table(robust: Robustness, teacher: Influence, student: Influence) ->
         ),
         rows=tuple(rows),
         note="The drop of a component is clip(100 − retained, 0, 100) percent of its own model's logit difference. "
-        "Intervals resample prompts, the same for both models. C is 1 − parameters of the student / of the teacher.",
+        "Intervals resample prompts, the same for both models; there are none where the logit difference of some "
+        "draw is not above 0. C is 1 − parameters of the student / of the teacher.",
     )
 
 
@@ -166,8 +167,12 @@ def robustness_findings(robust: Robustness, rows: Sequence[Mapping[str, Any]]) -
     """What the summary says, in sentences."""
     t, s = robust.teacher, robust.student
     if t is None or s is None:
-        lacking = " and ".join(who for who, side in (("teacher", t), ("student", s)) if side is None)
-        return (f"The {lacking} does not clearly do the task, so that percentages of its answer mean nothing.",)
+        lacking = [who for who, side in (("teacher", t), ("student", s)) if side is None]
+        its = "its" if len(lacking) == 1 else "their"
+        return (
+            f"It is not clear that the {' and the '.join(lacking)} can do the task, so that percentages of {its} "
+            "answer mean nothing and are not given.",
+        )
     by_name = {row["quantity"]: row for row in rows}
     expected = by_name["mean drop, if only the number of components changed"]["student"]
     gap = by_name["mean drop, student − teacher"]
@@ -181,7 +186,7 @@ def robustness_findings(robust: Robustness, rows: Sequence[Mapping[str, Any]]) -
         f"Losing one component costs the teacher {t.mean_drop:.2f}% of its answer on average and the student "
         f"{s.mean_drop:.2f}%: {gap['student']:.2f} points apart{between}.",
         f"With the teacher's drops spread over as many components as the student has, it would be {expected:.2f}%: "
-        f"fewer components leave {beyond['student']:.2f} points{apart} to explain.",
+        f"their number leaves {beyond['student']:.2f} points{apart} to explain.",
         f"{shares} cost over 10%.",
     ]
     if robust.brittleness is not None:

@@ -66,7 +66,7 @@ def test_a_student_that_cannot_do_the_task_has_no_percentages():
     study = run_study("robustness", [type(pair)(**{**vars_of(pair), "student_model": random})])
     rows = study.frame("summary").set_index("quantity")
     assert rows["student"]["mean drop"] is None or torch.tensor(rows["student"]["mean drop"]).isnan()
-    assert "student does not clearly do the task" in study.findings[0]
+    assert "not clear that the student can do the task, so that percentages of its answer" in study.findings[0]
     assert any("does not do this task" in notice for notice in study.notices)
 
 
