@@ -50,14 +50,23 @@ def attention_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *,
         source=SOURCE,
         findings=_findings(labels, patterns),
         caution=(
-            "Heads are matched by what they write, not by where they look; that two look alike does not show that they "
-            "do the same, and a mean pattern hides how prompts differ. Attention to a label counts its last token only."
+            f"{_matched_by(pair)} That two look alike does not show that they do the same, and a mean pattern hides "
+            "how prompts differ. Attention to a label counts its last token only."
         ),
         tables={"labels": labels, "patterns": patterns},
         figures=attention_figures(pair, sides, drawn),
         settings={**pair.settings.to_dict(), "top": len(drawn)},
         notices=pair.warnings,
     )
+
+
+def _matched_by(pair: PairMeasurements) -> str:
+    if pair.similarity().method_heads == "pattern":
+        return (
+            "Heads are matched by where they look, so that matched heads look alike by construction: the ranks below "
+            "are no evidence of it."
+        )
+    return "Heads are matched by what they write, not by where they look."
 
 
 def matched_heads(pair: PairMeasurements) -> list[HeadPair]:

@@ -43,8 +43,13 @@ def _pattern(who: str, name: str, side: AttentionReadings, head: int) -> Heatmap
         values=tuple(tuple(round(x, 4) for x in row) for row in values.tolist()),
         value_title="attention",
         limits=(0.0, 1.0),
-        note="A token that varies between prompts is shown by its label, or by a dot.",
+        note=f"A token that varies between prompts is shown by its label, or by a dot.{_about_cut(side)}",
     )
+
+
+def _about_cut(side: AttentionReadings) -> str:
+    n = len(side.tokens)
+    return f" Only the last {MOST_TOKENS} of {n} tokens are drawn." if n > MOST_TOKENS else ""
 
 
 def _all_heads(pair: PairMeasurements, who: str, side: AttentionReadings) -> Heatmap:

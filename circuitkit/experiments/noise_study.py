@@ -138,6 +138,9 @@ def _findings(found: NoiseMeasurements) -> tuple[str, ...]:
         rank = found.spearman(where)
         falls = "" if rank is None else f" Rank correlation of A with the level: {rank:.3f}."
         steps = sum(b > a for a, b in zip(means, means[1:], strict=False))
+        if len(means) == 1:
+            out.append(f"With {_WHERE[where]}, A is {means[0]:.3f} at {found.levels[0]:g} {unit_in_words(found.unit)}.")
+            continue
         out.append(
             f"With {_WHERE[where]}, A goes from {means[0]:.3f} at {found.levels[0]:g} to {means[-1]:.3f} at "
             f"{found.levels[-1]:g} {unit_in_words(found.unit)}.{falls} It rises in {steps} of {len(means) - 1} steps."
@@ -183,8 +186,15 @@ def _figure(found: NoiseMeasurements) -> Chart:
         y_title="alignment A",
         series=tuple(series),
         levels=() if found.floor is None else (("noise alone", fmean(found.floor)),),
-        note="Bands or bars: 95% over prompts and draws of noise. Dotted: the student's activations are noise alone.",
+        note=f"Bands or bars: {_meaning(found)}. Dotted: the student's activations are noise alone.",
     )
+
+
+def _meaning(found: NoiseMeasurements) -> str:
+    """What the bands of the figure are: without bootstrap draws, nothing is known of other prompts."""
+    if all(p.draws is not None for p in found.points):
+        return "95% over prompts and draws of noise"
+    return "from the least to the greatest of the draws of noise; other prompts are not reckoned with"
 
 
 def _range(points: Sequence[NoisePoint]) -> tuple[float, float]:

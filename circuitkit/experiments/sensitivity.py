@@ -78,7 +78,7 @@ def sensitivity_study(
             **{f"components-{task}": agreement_figure(task, matrix) for task, matrix in agreement.items()},
         },
         settings={**_shared_settings(first), "normalisations": "max, l1, l2", "matchings": "greedy, hungarian, soft"},
-        notices=[w for pair in pairs for w in pair.plain_warnings],
+        notices=[f"{pair.task.name}: {w}" if len(pairs) > 1 else w for pair in pairs for w in pair.plain_warnings],
     )
 
 

@@ -1,9 +1,12 @@
 """Attention against patterns read off the raw models."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from study_pairs import make_pair
 
+from circuitkit.experiments.attention_figures import MOST_TOKENS, attention_figures
 from circuitkit.experiments.attention_readings import read_attention
 from circuitkit.experiments.experiment import run_study
 from circuitkit.experiments.study_options import StudyOptions
@@ -71,3 +74,22 @@ def test_tables_hold_means_and_the_heads_beside(pair):
         assert row.rank == 1 + sum(x > own[s] for x in own)
     assert sum(key.endswith(("-teacher", "-student")) for key in study.figures) == 4
     assert study.figures["teacher-labels"].columns == found.labels
+
+
+def test_long_patterns_say_what_is_left_out(pair):
+    models = pair.teacher_model, pair.student_model
+    sides = [read_attention(model, batch) for model, batch in zip(models, pair.batches, strict=True)]
+    assert "Only the last" not in attention_figures(pair, sides, [(0, 0, 1.0)])["L0H0-L0H0-teacher"].note
+    n = MOST_TOKENS + 5
+    pattern = torch.eye(n).expand(len(sides[0].mean_pattern), n, n)
+    sides[0] = replace(sides[0], tokens=tuple(map(str, range(n))), mean_pattern=pattern)
+    figure = attention_figures(pair, sides, [(0, 0, 1.0)])["L0H0-L0H0-teacher"]
+    assert len(figure.rows) == MOST_TOKENS and f"Only the last {MOST_TOKENS} of {n} tokens are drawn." in figure.note
+
+
+def test_heads_matched_by_patterns_are_no_evidence_that_patterns_agree():
+    by_pattern, by_output = (
+        run_study("attention", [make_pair(n_prompts=8, bootstrap=0, similarity=option)]).caution
+        for option in ("pattern", "output")
+    )
+    assert "by construction" in by_pattern and "not by where they look" in by_output

@@ -168,3 +168,11 @@ def test_patterns_get_noise_where_patterns_are_compared():
     found = measure_noise(pair, StudyOptions(levels=(0.0, 0.1, 1.0), repeats=1))
     assert found.at("compared", 0.0)[0].score == aligned(pair, similarity="pattern").score
     assert found.mean("compared", 1.0) < found.mean("compared", 0.0)
+
+
+def test_bands_are_named_for_what_they_are():
+    options = StudyOptions(levels=(0.0,), repeats=2)
+    for bootstrap, said in ((20, "95% over prompts"), (0, "least to the greatest")):
+        study = run_study("noise", [make_pair(n_prompts=8, bootstrap=bootstrap)], options)
+        assert said in study.figures["alignment"].note
+        assert "A is " in study.findings[0] and "rises" not in study.findings[0]  # one level leads nowhere

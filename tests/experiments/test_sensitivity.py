@@ -93,3 +93,9 @@ def test_agreement_of_rankings_by_hand():
     assert found["a", "c"] == pytest.approx(-1)
     assert math.isnan(found["a", "d"])
     assert ranking_agreement({"a": {"x": 1.0, "y": 2.0}, "b": {"x": 1.0, "y": 2.0}}) is None
+
+
+def test_warnings_name_their_task_where_there_are_several():
+    pairs = [make_pair(task=name, n_prompts=4, bootstrap=0) for name in ("ioi", "months")]
+    notices = run_study("sensitivity", pairs).notices
+    assert notices and all(notice.startswith(("ioi: ", "months: ")) for notice in notices)
