@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuitkit.experiments.compare import ModelComparison as ModelComparison
     from circuitkit.experiments.compare import compare as compare
     from circuitkit.experiments.experiment import experiment as experiment
+    from circuitkit.experiments.reproduce.reproduce import reproduce as reproduce
     from circuitkit.experiments.study import Study as Study
     from circuitkit.interventions.engine import run_interventions as run_interventions
     from circuitkit.interventions.intervention import Intervention as Intervention
@@ -56,6 +57,7 @@ _HOMES = {
     "compare": "circuitkit.experiments.compare",
     "ModelComparison": "circuitkit.experiments.compare",
     "experiment": "circuitkit.experiments.experiment",
+    "reproduce": "circuitkit.experiments.reproduce.reproduce",
     "Study": "circuitkit.experiments.study",
     "run_interventions": "circuitkit.interventions.engine",
     "Intervention": "circuitkit.interventions.intervention",

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from circuitkit.cli import align, compare, discover, experiment, influence, models, patch, probe, report, roles, tasks
+from circuitkit.cli import (
+    align,
+    compare,
+    discover,
+    experiment,
+    influence,
+    models,
+    patch,
+    probe,
+    report,
+    reproduce,
+    roles,
+    tasks,
+)
 from circuitkit.cli.interrupt import Stopped, terminated_like_interrupted
 from circuitkit.core.errors import CircuitKitError
 from circuitkit.core.utf8 import printable
@@ -28,6 +41,7 @@ app.command("compare")(compare.compare)
 app.command("probe")(probe.probe)
 app.command("patch")(patch.patch)
 app.command("experiment")(experiment.experiment)
+app.command("reproduce")(reproduce.reproduce)
 app.command("roles")(roles.roles)
 app.command("tasks")(tasks.tasks)
 app.command("models")(models.models)

@@ -25,9 +25,18 @@ def study_table(study: Study) -> None:
         notice(f"note: {warning}")
 
 
-def _table(table: StudyTable) -> Table:
+def findings_tables(title: str, findings: Sequence[str], tables: Sequence[StudyTable]) -> None:
+    """Print sentences and several tables, each with all of its rows."""
+    stderr().print(Text(printable(title), style="bold"))
+    for sentence in findings:
+        notice(sentence)
+    for table in tables:
+        stderr().print(_table(table, most=len(table.rows)))
+
+
+def _table(table: StudyTable, most: int = MOST_ROWS) -> Table:
     """As many rows as fit a screen, as many columns as fit its width; an interval stands with its value."""
-    rows = table.rows[:MOST_ROWS]
+    rows = table.rows[:most]
     used = [c for c in table.columns if any(row[c.name] is not None for row in table.rows)]
     columns = _with_intervals(used, rows)
     drawn, room = Table(title=Text(printable(table.title))), stderr().width - 1
@@ -41,7 +50,7 @@ def _table(table: StudyTable) -> Table:
         fitting.append(cells)
     for cells in zip(*fitting, strict=True):
         drawn.add_row(*(Text(printable(cell), no_wrap=True) for cell in cells))
-    left = [f"{len(table.rows) - MOST_ROWS} more rows"] if len(table.rows) > MOST_ROWS else []
+    left = [f"{len(table.rows) - most} more rows"] if len(table.rows) > most else []
     left += [f"{len(columns) - len(fitting)} more columns"] if len(columns) > len(fitting) else []
     if left:
         drawn.caption = f"{' and '.join(left)} in the report"

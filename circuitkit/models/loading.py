@@ -28,6 +28,7 @@ def load_model(
     widened: bool = False,
     tokenizer: str | None = None,
     trust_remote_code: bool = False,
+    offline: bool = False,
 ) -> HookedModel:
     """Load a GPT-2, BERT, DistilBERT or Llama language model.
 
@@ -42,13 +43,14 @@ def load_model(
         tokenizer: Model whose tokenizer is used instead, named like `name`.
         trust_remote_code: Let the tokenizer's repository run its own code. The model's class never comes from
             the repository, and weights are read from safetensors, or from `.bin` files without running code.
+        offline: Take a hub id from the hub's cache only.
 
     Raises:
         ModelError: The model is not found, not supported, or its files are not sound.
         OptionError: Device or dtype is unknown or not available.
     """
     place, precision = choose_device(device), choose_dtype(dtype)
-    source = locate(name)
+    source = locate(name, offline=offline)
     # transformers takes seconds to import: only once a checkpoint is really to be read.
     from circuitkit.models.beside_weights import read_inheritance, read_tokenizer
     from circuitkit.models.checkpoint import read_model

@@ -29,11 +29,20 @@ class Source:
     embedded: bool = False
 
 
-def locate(name: str | Path) -> Source:
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a name that is neither embedded nor on disk would be looked for on the hub."""
+    return _HUB_ID.fullmatch(name) is not None and not Path(name).exists()
+
+
+def locate(name: str | Path, *, offline: bool = False) -> Source:
     """Find a checkpoint.
 
     An embedded name comes first (write `./toy-gpt2` for a directory called so), then paths, then the hub and
     its cache.
+
+    Args:
+        name: What the user typed.
+        offline: Look into the hub's cache only.
 
     Raises:
         ModelError: Nothing is found under this name.
@@ -55,7 +64,7 @@ def locate(name: str | Path) -> Source:
         raise ModelError(f"Model {typed!r} not found: no such directory or file{nearest(typed)}")
     from circuitkit.models.hub import download
 
-    folder, revision = download(typed)
+    folder, revision = download(typed, offline=offline)
     return Source(name=typed, folder=folder, revision=revision)
 
 

@@ -17,6 +17,7 @@ from circuitkit.reports.patching_record import PATCHING
 from circuitkit.reports.probe_page import probe_page
 from circuitkit.reports.probe_record import PROBE
 from circuitkit.reports.records import ALIGNMENT, CIRCUIT, COMPARISON, INFLUENCE, SWEEP, TABLE
+from circuitkit.reports.reproduction_page import REPRODUCTION, reproduction_page
 from circuitkit.reports.role_pages import role_page
 from circuitkit.reports.role_record import ROLES
 from circuitkit.reports.study_page import study_page
@@ -34,6 +35,7 @@ _PAGES = {
     PROBE: ("probe.html.j2", probe_page),
     PATCHING: ("patching.html.j2", patching_page),
     EXPERIMENT: ("study.html.j2", study_page),
+    REPRODUCTION: ("study.html.j2", reproduction_page),
 }
 
 
