@@ -25,5 +25,6 @@ def reproduction_page(result: Mapping[str, Any]) -> Context:
         **page,
         "title": f"{record.title}: {pairs}",
         "kicker": "Reproduction",
+        "tables_first": True,
         "subject": f"{pairs}, on {tasks}; every study in a run of its own",
     }

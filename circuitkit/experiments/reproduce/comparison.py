@@ -90,7 +90,8 @@ def _row(figure: PublishedFigure | None, ours: Measured | None, *, same: bool) -
 
 def _components(figure: PublishedFigure | None, ours: Measured | None) -> str | None:
     mine, theirs = (None if x is None else x.component for x in (ours, figure))
-    role = next((x.role for x in (ours, figure) if x is not None and x.role is not None), None)
+    own = figure if figure is not None and (ours is None or mine == theirs) else ours
+    role = None if own is None else own.role
     names = mine if theirs in (None, mine) else f"{mine or 'none'} (theirs {theirs})"
     return names if role is None else f"{role}: {names}"
 
