@@ -18,6 +18,8 @@ from circuitkit.discovery.circuit_runs import CircuitRuns
 
 PROGRAM = "import torch; torch.set_num_threads(1); from circuitkit.cli.main import run; run()"
 SLOWLY = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 import time
 from circuitkit.interventions.circuit_runner import CircuitRunner
 run_at_once = CircuitRunner.run
