@@ -20,7 +20,7 @@ def probe(
     task: options.OneTaskOption,
     student: Annotated[str | None, typer.Argument(help="A second model, probed on the same prompts.")] = None,
     target: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--target",
             help="element-1 (and so on), sequence, next, previous, prior-occurrence or a label (IO, S); several with "
@@ -61,7 +61,7 @@ def probe(
 ) -> None:
     """Ask, layer by layer or head by head, what a linear probe can tell: elements, answers, names, repeats."""
     name, rows_at_a_time = options.one_task(task), options.parse_batch_size(batch_size)
-    targets = None if target is None else _targets(target)
+    targets = _targets(",".join(target)) if target else None
     out = out or default_out("probe", model, *([] if student is None else [student]), name, *(targets or []))
     check_outputs(out, html, json_to)
     with kept(out):

@@ -97,3 +97,15 @@ def test_a_broken_run_is_named(run, tmp_path, change):
     file.write_text(json.dumps(result))
     code, _, err = run("report", "x")
     assert code == 2 and "Result is broken at" in err
+
+
+def test_targets_given_one_by_one_are_those_given_with_commas(run, tmp_path):
+    few = "-n", 200, "--controls", 1, "--bootstrap", 0, "--device", "cpu"
+    targets = {"commas": ("--target", "element-4,next"), "each": ("--target", "element-4", "--target", "next")}
+    probed = []
+    for folder, given in targets.items():
+        code, _, err = run("probe", "toy-gpt2", "-t", "numerals", *few, *given, "--out", folder)
+        assert code == 0, err
+        probed.append({**json.loads((tmp_path / folder / "result.json").read_text()), "command": None})
+    assert probed[0] == probed[1]
+    assert probed[1]["settings"]["targets"] == ["element-4", "next"]
