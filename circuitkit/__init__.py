@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from circuitkit.experiments.experiment import experiment as experiment
     from circuitkit.experiments.reproduce.reproduce import reproduce as reproduce
     from circuitkit.experiments.study import Study as Study
+    from circuitkit.experiments.study_options import StudyOptions as StudyOptions
     from circuitkit.interventions.engine import run_interventions as run_interventions
     from circuitkit.interventions.intervention import Intervention as Intervention
     from circuitkit.interventions.intervention import at_each_position as at_each_position
@@ -59,6 +60,7 @@ _HOMES = {
     "experiment": "circuitkit.experiments.experiment",
     "reproduce": "circuitkit.experiments.reproduce.reproduce",
     "Study": "circuitkit.experiments.study",
+    "StudyOptions": "circuitkit.experiments.study_options",
     "run_interventions": "circuitkit.interventions.engine",
     "Intervention": "circuitkit.interventions.intervention",
     "at_each_position": "circuitkit.interventions.intervention",

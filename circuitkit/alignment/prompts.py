@@ -8,6 +8,7 @@ from circuitkit.core.progress import Progress, silent
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch, assemble
 from circuitkit.tasks.reader_model import read_alike
+from circuitkit.tasks.stages import PROMPTS, STUDENT_PROMPTS, TEACHER_PROMPTS
 from circuitkit.tasks.task import Task
 from circuitkit.tasks.usable import Dropped, UsablePrompts, usable_prompts
 
@@ -36,8 +37,8 @@ def shared_batches(
         usable_prompts, task, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted, progress=progress
     )
     alike = read_alike(teacher, student)
-    t = read(teacher, stage="prompts" if alike else "teacher prompts")
-    s = t if alike else _with_texts_of(t, read(student, stage="student prompts"))
+    t = read(teacher, stage=PROMPTS if alike else TEACHER_PROMPTS)
+    s = t if alike else _with_texts_of(t, read(student, stage=STUDENT_PROMPTS))
     common = {row.index for row in t.kept} & {row.index for row in s.kept}
     total = len(t.kept) + len(t.dropped)
     if 2 * len(common) < total:

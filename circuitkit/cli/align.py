@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from circuitkit.cli import options
-from circuitkit.cli.console import notice, progress_bars
+from circuitkit.cli.console import notice
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced
+from circuitkit.cli.measuring import measuring
+from circuitkit.cli.output import check_outputs, default_out
 from circuitkit.core.errors import CircuitKitError
 from circuitkit.core.run_path import partial_folder
 
@@ -81,10 +82,9 @@ def align(
         _check_names(tasks)
         models = load_model(teacher, device=device, dtype=dtype), load_model(student, device=device, dtype=dtype)
         _check_prompts(models, tasks, n_prompts=n_prompts, seed=seed, ablation=ablation)
-        say_replaced(out)
         results: list[AlignmentResult] = []
         for loaded in tasks:
-            with progress_bars() as progress, _finished_kept(results, out):
+            with measuring(None if results else out) as progress, _finished_kept(results, out):
                 results.append(
                     measure(
                         *models,

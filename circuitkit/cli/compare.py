@@ -8,9 +8,10 @@ import typer
 
 from circuitkit.cli import discovery_options as search_options
 from circuitkit.cli import options
-from circuitkit.cli.console import notice, progress_bars
+from circuitkit.cli.console import notice
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.cli.measuring import measuring
+from circuitkit.cli.output import check_outputs, default_out, say_where, write_json
 from circuitkit.core.run_path import drop_partial, partial_folder
 
 
@@ -75,8 +76,7 @@ def compare(
         check_options(method, chosen)
         loaded_task = load_task(name, data=data)
         models = load_model(teacher, device=device, dtype=dtype), load_model(student, device=device, dtype=dtype)
-        say_replaced(out)
-        with progress_bars() as progress:
+        with measuring(out) as progress:
             result = measure(
                 *models,
                 loaded_task,

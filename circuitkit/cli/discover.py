@@ -9,9 +9,9 @@ import typer
 
 from circuitkit.cli import discovery_options as search_options
 from circuitkit.cli import options
-from circuitkit.cli.console import progress_bars
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.cli.measuring import measuring
+from circuitkit.cli.output import check_outputs, default_out, say_where, write_json
 from circuitkit.core.errors import OptionError
 from circuitkit.core.run_path import drop_partial, partial_folder
 
@@ -83,8 +83,7 @@ def discover(
             raise OptionError(f"--sweep gives the values of --{PARAMETERS[method]} for {method}; drop one of them.")
         loaded_task = load_task(name, data=data)
         loaded = load_model(model, device=device, dtype=dtype, widened=dtype == "auto")
-        say_replaced(out)
-        with progress_bars() as progress:
+        with measuring(out) as progress:
 
             def search(given: Mapping[str, Any], progress: "Progress" = progress) -> "Circuit":
                 return measure(

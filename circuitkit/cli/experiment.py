@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from circuitkit.cli import options
-from circuitkit.cli.console import progress_bars
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.cli.measuring import measuring
+from circuitkit.cli.output import check_outputs, default_out, say_where, write_json
 from circuitkit.core.errors import OptionError
 from circuitkit.core.run_path import drop_partial, partial_folder
 
@@ -92,8 +92,7 @@ def experiment(
         check_study(name, chosen, n_tasks=len(names))
         tasks = load_tasks(names, data=data)
         models = load_model(teacher, device=device, dtype=dtype), load_model(student, device=device, dtype=dtype)
-        say_replaced(out)
-        with progress_bars() as progress:
+        with measuring(out) as progress:
             result = measure(
                 name,
                 *models,

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from circuitkit.cli import options
-from circuitkit.cli.console import progress_bars
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.cli.measuring import measuring
+from circuitkit.cli.output import check_outputs, default_out, say_where, write_json
 from circuitkit.core.run_path import drop_partial, partial_folder
 
 
@@ -45,8 +45,7 @@ def influence(
 
         loaded_task = load_task(name, data=data)
         loaded = load_model(model, device=device, dtype=dtype)
-        say_replaced(out)
-        with progress_bars() as progress:
+        with measuring(out) as progress:
             result = measure(
                 loaded,
                 loaded_task,

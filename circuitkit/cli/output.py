@@ -11,7 +11,7 @@ import typer
 from circuitkit.cli.console import notice
 from circuitkit.core.digest import digest
 from circuitkit.core.errors import ResultError
-from circuitkit.core.run_path import RESULT, check_names, check_target
+from circuitkit.core.run_path import check_names, check_target
 from circuitkit.core.utf8 import printable
 
 _LONGEST = 120
@@ -50,12 +50,6 @@ def check_outputs(out: Path, html: Path | None, json_to: str | None) -> None:
             raise ResultError(
                 f"{option} {str(file)!r}: there is no directory {str(file.parent)!r}; make it or name another."
             )
-
-
-def say_replaced(out: Path) -> None:
-    """Say, while it can still be stopped, that an earlier run will go."""
-    if (out / RESULT).exists():
-        notice(f"This run replaces the earlier run in {out}.")
 
 
 def say_where(out: Path, page: Path, *, json_to: str | None) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from circuitkit.cli import options
-from circuitkit.cli.console import progress_bars
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.cli.measuring import measuring
+from circuitkit.cli.output import check_outputs, default_out, say_where, write_json
 from circuitkit.core.run_path import drop_partial, partial_folder
 
 _Parts = Annotated[
@@ -59,8 +59,7 @@ def patch(
 
         loaded_task = load_task(name, data=data)
         loaded = load_model(model, device=device, dtype=dtype)
-        say_replaced(out)
-        with progress_bars() as progress:
+        with measuring(out) as progress:
             result = activation_patching(
                 loaded,
                 loaded_task,

@@ -10,7 +10,8 @@ import typer
 from circuitkit.cli import options
 from circuitkit.cli.console import notice, progress_bars
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.cli.measuring import measuring
+from circuitkit.cli.output import check_outputs, default_out, say_where, write_json
 from circuitkit.core.errors import OptionError
 from circuitkit.core.run_path import drop_partial, partial_folder
 
@@ -94,10 +95,9 @@ def probe(
                 batch_size=rows_at_a_time,
                 progress=progress,
             )
-        say_replaced(out)
         notice(plan.cost)
         before = time.monotonic()
-        with progress_bars() as progress:
+        with measuring(out) as progress:
             command = shlex.join(["circuitkit", *sys.argv[1:]])
             result = plan.run(resume=partial_folder(out), command=command, progress=progress)
         notice(f"{result.n_fits:,} fits took {time.monotonic() - before:.0f} s.")

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from circuitkit.cli import options
-from circuitkit.cli.console import notice, progress_bars
+from circuitkit.cli.console import notice
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.cli.measuring import measuring
+from circuitkit.cli.output import check_outputs, default_out, say_where, write_json
 from circuitkit.core.errors import OptionError
 from circuitkit.core.run_path import drop_partial, partial_folder
 
@@ -50,9 +51,8 @@ def reproduce(
         from circuitkit.experiments.reproduce.reproduce import reproduce as run
         from circuitkit.reports.html import report
 
-        say_replaced(out)
         before = time.monotonic()
-        with progress_bars() as progress:
+        with measuring(out) as progress:
             result = run(
                 paper,
                 pairs=pairs,

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from circuitkit.cli import options
-from circuitkit.cli.console import progress_bars
 from circuitkit.cli.interrupt import kept
-from circuitkit.cli.output import check_outputs, default_out, say_replaced, say_where, write_json
+from circuitkit.cli.measuring import measuring
+from circuitkit.cli.output import check_outputs, default_out, say_where, write_json
 from circuitkit.core.run_path import drop_partial, partial_folder
 
 Alpha = Annotated[float, typer.Option("--alpha", help="Share of false claims that is accepted among all claims.")]
@@ -56,8 +56,7 @@ def roles(
         Floors(alpha=alpha, attention=min_attention, effect=min_effect, write=min_write)  # before a model is loaded
         loaded_task = load_task(name, data=data)
         loaded = load_model(model, device=device, dtype=dtype)
-        say_replaced(out)
-        with progress_bars() as progress:
+        with measuring(out) as progress:
             result = find_roles(
                 loaded,
                 loaded_task,

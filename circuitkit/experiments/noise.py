@@ -21,7 +21,7 @@ from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.run_directory import ShardStore
 from circuitkit.discovery.influence import Influence
-from circuitkit.experiments.noise_compared import ComparedActivations, compared_activations
+from circuitkit.experiments.noise_compared import ComparedActivations, compared_activations, has_means
 from circuitkit.experiments.noise_draws import NoiseDraw, draw_noise
 from circuitkit.experiments.noise_forward import NoisyStudent, plain_sweep
 from circuitkit.experiments.pair import PairMeasurements
@@ -128,10 +128,10 @@ def measure_noise(pair: PairMeasurements, options: StudyOptions, *, progress: Pr
         raise OptionError(f"Noise of standard deviation {levels[0]:g} does not exist; give --levels from 0 up.")
     asked, unit, repeats = options.where or "compared", options.unit or "activation", options.repeats or REPEATS
     where = ("compared", "forward") if asked == "both" else (asked,)
-    has_means = "cka" not in (pair.similarity().method_heads, pair.similarity().method_mlps)
-    if unit == "rms" and not has_means:
+    means = has_means(pair)
+    if unit == "rms" and not means:
         raise OptionError("--unit rms needs activations with means, and CKA compares none; use --unit activation.")
-    compared = compared_activations(pair) if has_means or "compared" in where else None
+    compared = compared_activations(pair) if means or "compared" in where else None
     seeds = range(pair.settings.seed, pair.settings.seed + repeats)
     scales = compared.scales() if compared is not None and unit == "rms" else None
     points: list[NoisePoint] = []

@@ -10,6 +10,7 @@ from torch import Tensor
 from circuitkit.alignment.covariance import CovarianceSum
 from circuitkit.alignment.similarity.eigenvectors import eigenvector_similarity
 from circuitkit.alignment.similarity.heads import output_similarity, z_similarity
+from circuitkit.alignment.similarity.measure import choose_methods
 from circuitkit.alignment.similarity.pattern import pattern_similarity
 from circuitkit.alignment.similarity.types import HeadMethod, Similarity
 from circuitkit.alignment.stream import accumulator_device, capture_rows, row_chunks
@@ -109,6 +110,12 @@ class ComparedActivations:
         return self.covariance + cross + cross.mT + own
 
 
+def has_means(pair: PairMeasurements) -> bool:
+    """Whether what is compared are means and directions, to which noise can be added: CKA compares none."""
+    methods = choose_methods(pair.settings.similarity, pair.teacher_model.info, pair.student_model.info)
+    return "cka" not in methods[:2]
+
+
 def compared_activations(pair: PairMeasurements) -> ComparedActivations:
     """Run the clean prompts of both models and keep what noise can be added to.
 
@@ -117,12 +124,12 @@ def compared_activations(pair: PairMeasurements) -> ComparedActivations:
     Raises:
         OptionError: The similarity has no means to add noise to (CKA).
     """
-    similarity = pair.similarity()
-    if similarity.method_heads == "cka" or similarity.method_mlps == "cka":
+    if not has_means(pair):
         raise OptionError(
             "CKA compares every activation and no mean, so there is nothing to add noise to afterwards; use --where "
             "forward, or models of one width without --similarity cka."
         )
+    similarity = pair.similarity()
     head: Need = "pattern" if similarity.method_heads == "pattern" else "z"
     covariance, means, counts = _mlp_moments(pair)
     shared = pair.shared

@@ -40,7 +40,12 @@ def parse_parts(parts: Sequence[str]) -> tuple[Part, ...]:
         raise OptionError(f"Part {wrong[0]!r} unknown; choose among {', '.join(known)}, z.")
     if not named:
         raise OptionError(f"No part of the model to patch was given; choose among {', '.join(known)}, z.")
-    return cast(tuple[Part, ...], tuple(dict.fromkeys(named)))
+    for part in named:
+        same = [given for given, name in zip(parts, named, strict=True) if name == part]
+        if len(same) > 1:
+            why = " (a head's values z are the head itself)" if len(set(same)) > 1 else ""
+            raise OptionError(f"Parts {' and '.join(same)} are the same{why}; give one of them.")
+    return cast(tuple[Part, ...], tuple(named))
 
 
 def patch_sites(

@@ -10,6 +10,7 @@ from circuitkit.tasks.pair_reading import PairReader
 from circuitkit.tasks.prompt import PromptPair
 from circuitkit.tasks.reader_model import ReadsPrompts
 from circuitkit.tasks.reading import PromptReader, Reading, Unusable
+from circuitkit.tasks.stages import PROMPTS
 from circuitkit.tasks.task import Task
 
 PROMPTS_PER_REPORT = 64
@@ -87,7 +88,7 @@ def usable_prompts(
     n_prompts: int,
     seed: int,
     need_corrupted: bool,
-    stage: str = "prompts",
+    stage: str = PROMPTS,
     progress: Progress = silent,
 ) -> UsablePrompts:
     """Draw prompts from a task and tokenise them for a model; for the arguments see `build_batch`.

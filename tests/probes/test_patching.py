@@ -12,6 +12,7 @@ from circuitkit.core.errors import OptionError
 from circuitkit.interventions.engine import run_interventions
 from circuitkit.interventions.intervention import Intervention, replace_components
 from circuitkit.models.loading import load_model
+from circuitkit.probes.patch_sites import parse_parts
 from circuitkit.probes.patching import activation_patching
 from circuitkit.probes.places import patch_places
 from circuitkit.tasks.batch import build_batch
@@ -204,9 +205,9 @@ def test_map_by_hand(tiny_models):
     assert table[rows[0].name]["b"]["share"] is None and table[rows[0].name]["a"]["share"] == pytest.approx(1 / 3.9)
 
 
-def test_z_is_the_head_and_parts_come_once(tiny_models):
+def test_z_is_the_head(tiny_models):
     model = tiny_models["gpt2"]
-    found = activation_patching(model, labelled(model), parts=("z", "head"), components=["L0H1"], bootstrap=0)
+    found = activation_patching(model, labelled(model), parts=("z",), components=["L0H1"], bootstrap=0)
     assert [(row.name, row.part) for row in found.rows] == [("L0H1", "head")]
 
 
@@ -323,3 +324,11 @@ def test_one_prompt_is_not_said_to_lack_a_gap(tiny_models):
     found = activation_patching(model, labelled(model, ((5,),)), parts=("mlp",), bootstrap=0)
     assert "One prompt cannot show whether corruption" in " ".join(found.warnings)
     assert "does not clearly lower" not in " ".join(found.warnings)
+
+
+def test_one_part_under_two_names_is_refused():
+    assert parse_parts(["mlp", "z"]) == ("mlp", "head")
+    for given, words in ((["head", "z"], "head and z are the same.*values"), (["q", "mlp", "q"], "q and q are the")):
+        with pytest.raises(OptionError, match=words) as caught:
+            parse_parts(given)
+        assert "\n" not in str(caught.value)

@@ -15,6 +15,7 @@ from circuitkit.experiments.reproduce.result import PairResult, Reproduction, ru
 from circuitkit.experiments.reproduce.run_pair import PairRun, RunOptions, Say, try_pair
 from circuitkit.models.architecture import class_name
 from circuitkit.models.config_file import read_config
+from circuitkit.models.placement import choose_device, choose_dtype
 from circuitkit.models.sources import locate
 from circuitkit.models.supported import FAMILIES
 from circuitkit.tasks.loading import load_tasks
@@ -77,14 +78,16 @@ def reproduce(
         batch_size=batch_size,
     )
     plan_studies(studies, tasks or ("numerals",))  # an unknown study is told before any model is looked for
+    choose_device(device)
+    choose_dtype(dtype)
     run, skipped = choose_pairs(_given(pairs))
-    missing = list(skipped)
-    for one in skipped:
-        say(f"{one.what}: skipped: {one.why}")
     like_of = {pair: _like(pair) for pair in run}
     _check_folders(run)
     asked = tasks if tasks is not None else list(dict.fromkeys(t for like in like_of.values() for t in _tasks(like)))
     known = {task.name: task for task in load_tasks(asked)}
+    missing = list(skipped)  # told when nothing that was given can be refused any more
+    for one in skipped:
+        say(f"{one.what}: skipped: {one.why}")
     results: list[PairResult] = []
     for names in run:
         like = like_of[names]
