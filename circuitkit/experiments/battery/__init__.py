@@ -1,0 +1,1 @@
+"""Students whose relation to their teacher is known by construction, to try scores on."""
