@@ -24,8 +24,8 @@ def probe(
         list[str] | None,
         typer.Option(
             "--target",
-            help="element-1 (and so on), sequence, next, previous, prior-occurrence or a label (IO, S); several with "
-            "commas; all that the task has if not given.",
+            help="element-1 (and so on), sequence, next, previous, prior-occurrence (or prior-occurrence-labels), "
+            "or a label (IO, S); several with commas; all that the task has if not given.",
         ),
     ] = None,
     of: Annotated[
@@ -68,33 +68,31 @@ def probe(
     with kept(out):
         from circuitkit.cli.probe_tables import probe_table
         from circuitkit.models.loading import load_model
+        from circuitkit.probes.options import ProbeOptions
         from circuitkit.probes.plan import plan_probes
         from circuitkit.reports.html import report
         from circuitkit.tasks.loading import load_task
 
+        chosen = ProbeOptions(
+            targets=targets,
+            of=of,
+            at=at,
+            side=side,
+            split=split,
+            n_prompts=n_prompts,
+            folds=folds,
+            controls=controls,
+            random_model=random_model,
+            strength=strength,
+            bootstrap=bootstrap,
+            seed=seed,
+            batch_size=rows_at_a_time,
+        )
         loaded_task = load_task(name, data=data)
         loaded = load_model(model, device=device, dtype=dtype)
         second = None if student is None else load_model(student, device=device, dtype=dtype)
         with progress_bars() as progress:
-            plan = plan_probes(
-                loaded,
-                loaded_task,
-                student=second,
-                targets=targets,
-                of=of,
-                at=at,
-                side=side,
-                split=split,
-                n_prompts=n_prompts,
-                folds=folds,
-                controls=controls,
-                random_model=random_model,
-                strength=strength,
-                bootstrap=bootstrap,
-                seed=seed,
-                batch_size=rows_at_a_time,
-                progress=progress,
-            )
+            plan = plan_probes(loaded, loaded_task, student=second, options=chosen, progress=progress)
         notice(plan.cost)
         before = time.monotonic()
         with measuring(out) as progress:

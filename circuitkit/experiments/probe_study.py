@@ -9,6 +9,7 @@ from circuitkit.experiments.study import Study
 from circuitkit.experiments.study_figure import Chart, Series, StudyFigure, Who
 from circuitkit.experiments.study_options import StudyOptions
 from circuitkit.experiments.study_table import Cell, Column, StudyTable
+from circuitkit.probes.options import ProbeOptions
 from circuitkit.probes.plan import plan_probes
 from circuitkit.probes.result import Curve, ProbeResult, RowScore
 
@@ -35,10 +36,7 @@ def probe_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *, pro
         pair.teacher_model,
         pair.task,
         student=pair.student_model,
-        n_prompts=s.n_prompts,
-        bootstrap=s.bootstrap,
-        seed=s.seed,
-        batch_size=pair.batch_size,
+        options=ProbeOptions(n_prompts=s.n_prompts, bootstrap=s.bootstrap, seed=s.seed, batch_size=pair.batch_size),
         progress=progress,
     )
     found = plan.run(resume=pair.resume, command=pair.command, progress=progress)

@@ -1,9 +1,8 @@
 """What is to be probed, counted before it is paid for; and the measuring itself."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -12,21 +11,18 @@ from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.provenance import provenance
 from circuitkit.core.run_directory import ShardStore
-from circuitkit.core.seeds import check_seed
 from circuitkit.models.hooked_model import HookedModel
-from circuitkit.probes.features import Stream, parse_stream, read_features, rows_of
+from circuitkit.probes.features import read_features, rows_of
 from circuitkit.probes.judge import judge_curve
 from circuitkit.probes.linear_probe import Outcome, fits_per_row, probe_row
+from circuitkit.probes.options import ProbeOptions
 from circuitkit.probes.probe_key import probe_key
-from circuitkit.probes.question import Asking, Question
+from circuitkit.probes.question import Question
 from circuitkit.probes.result import Curve, ProbeResult, Who
-from circuitkit.probes.split import parse_split
 from circuitkit.probes.targets import ask, default_targets
 from circuitkit.tasks.batch import PromptBatch, build_batch
 from circuitkit.tasks.describe import describe_task
 from circuitkit.tasks.task import Task
-
-N_PROMPTS, N_FOLDS, N_CONTROLS, STRENGTH = 768, 4, 2, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,29 +41,21 @@ class ProbePlan:
     Attributes:
         batch: The model's prompts.
         probings: One a target and model.
-        of: Which activations.
-        n_controls: Shuffles of the control.
-        strength: Inverse strength C of the penalty.
-        bootstrap: Draws for intervals.
-        batch_size: Prompts run at a time.
-        settings: Every option.
+        options: Every option.
+        settings: The same as it is kept with the result.
         notices: Plain facts about the prompts.
     """
 
     batch: PromptBatch
     probings: tuple[Probing, ...]
-    of: Stream
-    n_controls: int
-    strength: float
-    bootstrap: int
-    batch_size: int | Literal["auto"]
+    options: ProbeOptions
     settings: dict[str, Any]
     notices: tuple[str, ...]
 
     def fits(self, probing: Probing) -> int:
         """Logistic regressions of one target in one model."""
-        q, n_rows = probing.question, len(rows_of(probing.model.info, self.of))
-        each = fits_per_row(n_parts=q.classes.shape[0], n_folds=q.folds.n_folds, n_controls=self.n_controls)
+        q, n_rows = probing.question, len(rows_of(probing.model.info, self.options.stream))
+        each = fits_per_row(n_parts=q.classes.shape[0], n_folds=q.folds.n_folds, n_controls=self.options.controls)
         return n_rows * each
 
     @property
@@ -78,12 +66,13 @@ class ProbePlan:
     @property
     def cost(self) -> str:
         """The cost in one line."""
+        o = self.options
         targets = len({probing.question.target for probing in self.probings})
         models = len({probing.who for probing in self.probings})
         return (
             f"{self.n_fits:,} fits: {targets} {'target' if targets == 1 else 'targets'}, {models} "
-            f"{'model' if models == 1 else 'models'}, {self.settings['folds']} folds, 1 + {self.n_controls} shuffled, "
-            f"at every {'head' if self.of == 'z' else 'layer'} and the embedding."
+            f"{'model' if models == 1 else 'models'}, {o.folds} folds, 1 + {o.controls} shuffled, "
+            f"at every {'head' if o.of == 'z' else 'layer'} and the embedding."
         )
 
     def run(
@@ -96,15 +85,15 @@ class ProbePlan:
             command: The command line that asked for this, kept with the result.
             progress: Called after every row; the unit is a fit.
         """
-        model = self.probings[0].model
+        model, o = self.probings[0].model, self.options
         made_with = provenance(device=str(model.device), dtype=str(model.dtype).removeprefix("torch."), command=command)
         curves: list[Curve] = []
         done, known, features = 0, None, {}
         for probing in self.probings:
-            q, rows = probing.question, rows_of(probing.model.info, self.of)
+            q, rows = probing.question, rows_of(probing.model.info, o.stream)
             store = None
             if resume is not None:
-                key = probe_key(probing.model, q, self.of, settings=self.settings, versions=made_with["versions"])
+                key = probe_key(probing.model, q, o.stream, settings=self.settings, versions=made_with["versions"])
                 store = ShardStore(resume, key)
             outcomes: list[Outcome] = []
             for row in rows:
@@ -112,22 +101,21 @@ class ProbePlan:
                 if outcome is None:
                     if known != (probing.who, q.reading.name):
                         known = probing.who, q.reading.name
-                        features = read_features(probing.model, q.reading, self.of, batch_size=self.batch_size)
+                        features = read_features(probing.model, q.reading, o.stream, batch_size=o.batch_size)
                     outcome = probe_row(
                         features[row.name][q.rows],
                         q.classes,
                         q.folds,
                         ranked=q.metric == "AUROC",
-                        n_controls=self.n_controls,
-                        strength=self.strength,
-                        seed=int(self.settings["seed"]),
+                        n_controls=o.controls,
+                        strength=o.strength,
+                        seed=o.seed,
                     )
                     _keep(store, row.name, outcome)
                 outcomes.append(outcome)
                 done += self.fits(probing) // len(rows)
                 progress("probes", done, self.n_fits)
-            seed = int(self.settings["seed"])
-            curves.append(judge_curve(probing.who, q, rows, outcomes, bootstrap=self.bootstrap, seed=seed))
+            curves.append(judge_curve(probing.who, q, rows, outcomes, bootstrap=o.bootstrap, seed=o.seed))
         student = next((p.model.info for p in self.probings if p.who == "student"), None)
         return ProbeResult(
             model=model.info,
@@ -146,39 +134,31 @@ def plan_probes(
     task: Task,
     *,
     student: HookedModel | None = None,
-    targets: Sequence[str] | None = None,
-    of: Stream | str = "resid_post",
-    at: str | None = None,
-    side: str = "auto",
-    split: str = "auto",
-    n_prompts: int = N_PROMPTS,
-    folds: int = N_FOLDS,
-    controls: int = N_CONTROLS,
-    random_model: bool = False,
-    strength: float = STRENGTH,
-    bootstrap: int = 1000,
-    seed: int = 0,
-    batch_size: int | Literal["auto"] = "auto",
+    options: ProbeOptions | None = None,
     progress: Progress = silent,
 ) -> ProbePlan:
-    """Build prompts, classes and folds, and count the fits; see `probe` for the arguments.
+    """Build prompts, classes and folds, and count the fits.
+
+    Args:
+        model: The model, or the teacher.
+        task: The task.
+        student: A second model, probed on the same prompts.
+        options: How they are probed.
+        progress: Called as prompts are read.
 
     Raises:
-        OptionError: An option is unknown or out of range, or a target cannot be asked of the task.
+        OptionError: A target cannot be asked of the task.
         TaskError: Too few prompts can be used.
     """
-    of, seed = parse_stream(of), check_seed(seed)
-    _check(folds=folds, controls=controls, strength=strength, bootstrap=bootstrap)
-    asking = Asking(at=at, side=_parse_side(side), split=parse_split(split), n_folds=folds, seed=seed)
-    need = side == "corrupted" or (side == "auto" and task.pairs(1, seed=seed)[0].corrupted is not None)
+    o = options or ProbeOptions()
+    n_prompts, seed, targets, asking = o.n_prompts, o.seed, o.targets, o.asking
+    need = o.side == "corrupted" or (o.side == "auto" and task.pairs(1, seed=seed)[0].corrupted is not None)
     batches = _batches(model, student, task, n_prompts=n_prompts, seed=seed, need_corrupted=need, progress=progress)
     names = tuple(targets) if targets else default_targets(batches[0])
-    if len(set(names)) < len(names):
-        raise OptionError(f"Targets {', '.join(names)}: one is named twice; give each once.")
     probed: list[tuple[Who, HookedModel, PromptBatch]] = [("model", model, batches[0])]
     if student is not None:
         probed.append(("student", student, batches[-1]))
-    if random_model:
+    if o.random_model:
         probed.append(("random", model.with_random_weights(seed), batches[0]))
     refused: list[str] = []
     probings: list[Probing] = []
@@ -196,27 +176,8 @@ def plan_probes(
     return ProbePlan(
         batch=batches[0],
         probings=tuple(sorted(probings, key=lambda p: [who for who, *_ in probed].index(p.who))),
-        of=of,
-        n_controls=controls,
-        strength=strength,
-        bootstrap=bootstrap,
-        batch_size=batch_size,
-        settings={
-            "targets": list(names),
-            "of": of,
-            "at": at,
-            "side": side,
-            "split": split,
-            "n_prompts": n_prompts,
-            "folds": folds,
-            "controls": controls,
-            "random_model": random_model,
-            "strength": strength,
-            "bootstrap": bootstrap,
-            "seed": seed,
-            "batch_size": batch_size,
-            "data": task.data,
-        },
+        options=o,
+        settings={**o.record(names), "data": task.data},
         notices=(*refused, *dict.fromkeys(notice for batch in batches for notice in _matter(batch))),
     )
 
@@ -239,23 +200,6 @@ def _batches(
     return shared_batches(
         model, student, task, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted, progress=progress
     )
-
-
-def _check(*, folds: int, controls: int, strength: float, bootstrap: int) -> None:
-    if not 2 <= folds <= 20:
-        raise OptionError(f"{folds} folds were asked for; give a whole number from 2 to 20.")
-    if not 1 <= controls <= 100:
-        raise OptionError(f"{controls} shuffles of the control were asked for; give a whole number from 1 to 100.")
-    if not 0 < strength < float("inf"):
-        raise OptionError(f"Strength {strength} cannot be used; give a number above 0, such as {STRENGTH}.")
-    if bootstrap < 0:
-        raise OptionError(f"{bootstrap} bootstrap draws were asked for; give 0 for no intervals, or a positive number.")
-
-
-def _parse_side(side: str) -> Literal["auto", "clean", "corrupted"]:
-    if side not in ("auto", "clean", "corrupted"):
-        raise OptionError(f"Side {side!r} unknown; choose one of auto, clean, corrupted.")
-    return side
 
 
 def _matter(batch: PromptBatch) -> tuple[str, ...]:

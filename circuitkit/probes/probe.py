@@ -7,7 +7,8 @@ from typing import Literal
 from circuitkit.core.progress import Progress, silent
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.probes.features import Stream
-from circuitkit.probes.plan import N_CONTROLS, N_FOLDS, N_PROMPTS, STRENGTH, plan_probes
+from circuitkit.probes.options import N_CONTROLS, N_FOLDS, N_PROMPTS, STRENGTH, ProbeOptions
+from circuitkit.probes.plan import plan_probes
 from circuitkit.probes.result import ProbeResult
 from circuitkit.tasks.task import Task
 
@@ -40,19 +41,18 @@ def probe(
         model: The model, or the teacher.
         task: The task.
         student: A second model, probed on the same prompts.
-        targets: What is asked; all that the task's labels give where none are named.
-        of: Residual stream before or after each block, or the values that each head mixes (`z`).
-        at: Label at which is read; the answer position where none is named.
-        side: Which prompts are read; `auto` takes the corrupted ones, in which elements are random, for elements of
-            a sequence: in the clean ones each element settles all others.
+        targets: What is asked, as all others up to `batch_size`: see `ProbeOptions`.
+        of: Which activations: `resid_pre`, `resid_post` or `z`.
+        at: Label at which is read.
+        side: Which prompts are read.
         split: What held-out prompts must not share with fitted ones.
         n_prompts: Prompts to draw from the task.
         folds: Parts of the prompts that are held out in turn.
         controls: How often the control shuffles the labels.
         random_model: Also probe the model's configuration with random weights.
         strength: Inverse strength C of the L2 penalty.
-        bootstrap: Draws for the intervals of AUROCs and selectivities; 0 for none.
-        seed: Seed of prompts, balance, folds, shuffles and bootstrap.
+        bootstrap: Draws for intervals; 0 for none.
+        seed: Seed of everything random.
         batch_size: Prompts run at a time.
         resume: Folder in which finished rows are kept and looked for.
         command: The command line that asked for this, kept with the result.
@@ -62,10 +62,7 @@ def probe(
         OptionError: An option is unknown or out of range, or a target cannot be asked of the task.
         TaskError: Too few prompts can be used.
     """
-    plan = plan_probes(
-        model,
-        task,
-        student=student,
+    options = ProbeOptions(
         targets=targets,
         of=of,
         at=at,
@@ -79,6 +76,6 @@ def probe(
         bootstrap=bootstrap,
         seed=seed,
         batch_size=batch_size,
-        progress=progress,
     )
+    plan = plan_probes(model, task, student=student, options=options, progress=progress)
     return plan.run(resume=resume, command=command, progress=progress)

@@ -1,5 +1,6 @@
 """Held-out folds whose prompts share no content with the prompts that a probe is fitted on."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,11 +84,7 @@ def balanced(classes: Sequence[str], *, seed: int, what: str) -> Int[Tensor, " k
     sizes = [(each * sum(n >= each for n in counts.values()), each) for each in set(counts.values())]
     possible = [(total, each) for total, each in sizes if each >= LEAST_PER_CLASS and total >= 2 * each]
     if not possible:
-        enough = sum(n >= LEAST_PER_CLASS for n in counts.values())
-        raise OptionError(
-            f"Target {what!r}: {enough} of {len(counts)} classes have {LEAST_PER_CLASS} of the {len(classes)} prompts "
-            "or more; wanted at least 2 such classes. Raise --n-prompts or name another target."
-        )
+        raise _too_few(counts, len(classes), what)
     each = max(possible)[1]
     order: list[int] = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed)).tolist()
     taken: Counter[str] = Counter()
@@ -98,6 +95,25 @@ def balanced(classes: Sequence[str], *, seed: int, what: str) -> Int[Tensor, " k
             taken[name] += 1
             kept.append(row)
     return torch.tensor(sorted(kept))
+
+
+def _too_few(counts: Counter[str], n_prompts: int, what: str) -> OptionError:
+    """The error, with the prompts that are needed if classes stay as frequent as they are here.
+
+    The second most frequent class must reach its number; but of many rare classes the second is so frequent by luck
+    alone, so that all that were seen should reach it on average.
+    """
+    enough = sum(n >= LEAST_PER_CLASS for n in counts.values())
+    if len(counts) > 1:
+        second = counts.most_common(2)[1][1]
+        needed = max(LEAST_PER_CLASS * len(counts), math.ceil(n_prompts * LEAST_PER_CLASS / second))
+        mend = f"Raise --n-prompts to about {needed}, or name another target."
+    else:
+        mend = "There is one class only on these prompts: name another target."
+    return OptionError(
+        f"Target {what!r}: {enough} of {len(counts)} classes have {LEAST_PER_CLASS} of the {n_prompts} prompts or "
+        f"more; wanted at least 2 such classes. {mend}"
+    )
 
 
 def held_out(

@@ -7,26 +7,27 @@ import torch
 from circuitkit.core.errors import OptionError
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.probes.question import Asking, Question
-from circuitkit.probes.readings import Reading, plain_reading, planted_repeats, previous_reading
+from circuitkit.probes.readings import Reading, plain_reading, previous_reading
+from circuitkit.probes.repeats import Where, planted_repeats
 from circuitkit.probes.split import ContentKeys, Folds, balanced, held_out
 from circuitkit.probes.words import Side, label_word, last_free_words, other_labels, sequence_labels, word_labels
 from circuitkit.tasks.batch import PromptBatch
 from circuitkit.tasks.prompt import END
 
-SEQUENCE, NEXT, PREVIOUS, PRIOR, ELEMENT = "sequence", "next", "previous", "prior-occurrence", "element-"
+SEQUENCE, NEXT, PREVIOUS, ELEMENT = "sequence", "next", "previous", "element-"
+PRIOR, PRIOR_LABELS = "prior-occurrence", "prior-occurrence-labels"
 
 
 def default_targets(batch: PromptBatch) -> tuple[str, ...]:
-    """Every target that the labels of a batch give."""
+    """Every target that a batch gives; prior occurrence at labels alone has to be named."""
     elements, labels = sequence_labels(batch), word_labels(batch)
-    prior = (PRIOR,) if len(labels) > 1 else ()
     if elements:
-        return (*(f"{ELEMENT}{i}" for i in range(1, len(elements) + 1)), SEQUENCE, NEXT, PREVIOUS, *prior)
+        return (*(f"{ELEMENT}{i}" for i in range(1, len(elements) + 1)), SEQUENCE, NEXT, PREVIOUS, PRIOR)
     kept: list[str] = []
     for label in labels:  # a label that repeats an earlier one's word asks nothing new
         if label in other_labels(batch, kept, "clean"):
             kept.append(label)
-    return (*kept, *prior) or (NEXT,)
+    return (*(kept or (NEXT,)), PRIOR)
 
 
 def ask(model: HookedModel, batch: PromptBatch, target: str, asking: Asking) -> Question:
@@ -40,7 +41,8 @@ def ask(model: HookedModel, batch: PromptBatch, target: str, asking: Asking) -> 
         SEQUENCE: lambda: _words(batch, target, elements, asking),
         NEXT: lambda: _next(batch, target, asking),
         PREVIOUS: lambda: _previous(batch, target, elements, asking),
-        PRIOR: lambda: _prior(model, batch, target, asking),
+        PRIOR: lambda: _prior(model, batch, target, "positions", asking),
+        PRIOR_LABELS: lambda: _prior(model, batch, target, "labels", asking),
     }
     if target in makers:
         if target in (SEQUENCE, PREVIOUS) and not elements:
@@ -61,7 +63,7 @@ def _label(batch: PromptBatch, target: str, elements: Sequence[str]) -> str:
 
 
 def _unknown(batch: PromptBatch, target: str) -> OptionError:
-    possible = dict.fromkeys((*default_targets(batch), *word_labels(batch), NEXT))
+    possible = dict.fromkeys((*default_targets(batch), *word_labels(batch), NEXT, PRIOR_LABELS))
     return OptionError(f"Target {target[:60]!r} is none of task {batch.task.name!r}; choose of {', '.join(possible)}.")
 
 
@@ -137,12 +139,13 @@ def _previous(batch: PromptBatch, target: str, elements: Sequence[str], asking: 
     )
 
 
-def _prior(model: HookedModel, batch: PromptBatch, target: str, asking: Asking) -> Question:
+def _prior(model: HookedModel, batch: PromptBatch, target: str, where: Where, asking: Asking) -> Question:
     """Whether the token that is read stood earlier in the prompt."""
     if asking.at is not None or asking.side == "clean":
-        raise OptionError(f"Target {target!r} is read at labels drawn at random; drop --at and --side for it.")
+        raise OptionError(f"Target {target!r} is read at places drawn at random; drop --at and --side for it.")
     side = _side(batch, ("any",), asking)
-    repeats, n = planted_repeats(batch, side, n_parts=asking.n_folds, seed=asking.seed), len(batch.pairs)
+    n = len(batch.pairs)
+    repeats = planted_repeats(batch, side, where=where, n_parts=asking.n_folds, seed=asking.seed)
     read = [pair[i] for i in (0, 1, 0, 1) for pair in repeats.tokens]
     tokens = tuple(str(token) for token in model.tokenizer.convert_ids_to_tokens(read))
     content = ContentKeys(kind="words", rule=_rule("planted token"), keys=tokens)
@@ -152,8 +155,8 @@ def _prior(model: HookedModel, batch: PromptBatch, target: str, asking: Asking) 
         )
     return Question(
         target=target,
-        about=f"whether the token that is read stood earlier, at a label of the {side} prompts; each twice with a "
-        "repeat and twice without",
+        about=f"whether the token that is read stood earlier, at {repeats.reading.place} of the {side} prompts; each "
+        "twice with a repeat and twice without",
         reading=repeats.reading,
         rows=torch.arange(4 * n),
         prompts=torch.arange(n).repeat(4),

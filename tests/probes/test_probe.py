@@ -11,6 +11,7 @@ from circuitkit.core.run_directory import load_run
 from circuitkit.models.loading import load_model
 from circuitkit.probes import plan as plan_module
 from circuitkit.probes.features import read_features, rows_of
+from circuitkit.probes.options import ProbeOptions
 from circuitkit.probes.plan import plan_probes
 from circuitkit.probes.probe import probe
 from circuitkit.probes.readings import Reading
@@ -111,10 +112,7 @@ def test_the_cost_is_known_before_and_the_same_after(toys, result):
         toys[0],
         load_task("ioi"),
         student=toys[1],
-        targets=["IO", "prior-occurrence"],
-        random_model=True,
-        n_prompts=400,
-        controls=1,
+        options=ProbeOptions(targets=["IO", "prior-occurrence"], random_model=True, n_prompts=400, controls=1),
     )
     # 2 targets x (5 + 3 + 5) rows x 4 folds x (1 + 1 shuffle)
     assert plan.n_fits == result.n_fits == 2 * 13 * 4 * 2
@@ -165,11 +163,11 @@ def test_an_interrupted_run_goes_on(toys, tmp_path, monkeypatch):
 
 def test_targets_that_cannot_be_asked_are_left_out_unless_named(toys):
     few = {"n_prompts": 60, "controls": 1}
-    plan = plan_probes(toys[0], load_task("ioi"), **few)
+    plan = plan_probes(toys[0], load_task("ioi"), options=ProbeOptions(**few))
     assert {p.question.target for p in plan.probings} == {"prior-occurrence"}
     assert any(notice.startswith("Left out: Target 'IO'") for notice in plan.notices)
     with pytest.raises(OptionError, match="Target 'IO'"):
-        plan_probes(toys[0], load_task("ioi"), targets=["IO"], **few)
+        plan_probes(toys[0], load_task("ioi"), options=ProbeOptions(targets=["IO"], **few))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +186,7 @@ def test_targets_that_cannot_be_asked_are_left_out_unless_named(toys):
 )
 def test_bad_options_are_one_line(toys, given, said):
     with pytest.raises(OptionError, match=said):
-        plan_probes(toys[0], load_task("ioi"), **{"n_prompts": 60, "targets": ["prior-occurrence"], **given})
+        probe(toys[0], load_task("ioi"), **{"n_prompts": 60, "targets": ["prior-occurrence"], **given})
 
 
 def test_without_bootstrap_draws_an_auroc_is_not_said_to_be_at_chance(toys, tmp_path):

@@ -140,9 +140,10 @@ def test_names_are_those_of_the_clean_prompts(model, batches):
         assert question.folds.content.kind == "words"
 
 
+@pytest.mark.parametrize("target", ["prior-occurrence", "prior-occurrence-labels"])
 @pytest.mark.parametrize("task", TARGETS)
-def test_repeats_differ_from_none_by_the_relation_only(model, batches, task):
-    question = ask(model, batches[task], "prior-occurrence", asking())
+def test_repeats_differ_from_none_by_the_relation_only(model, batches, task, target):
+    question = ask(model, batches[task], target, asking())
     reading, n = question.reading, len(batches[task].pairs)
     planted = {fold: set() for fold in range(4)}
     for row in range(n):
@@ -164,6 +165,36 @@ def test_repeats_differ_from_none_by_the_relation_only(model, batches, task):
     assert sum(len(tokens) for tokens in planted.values()) == len(set.union(*planted.values()))
 
 
+@pytest.mark.parametrize("task", TARGETS)
+def test_prior_occurrence_is_read_at_every_position_but_the_first(model, batches, task):
+    batch = batches[task]
+    question = ask(model, batch, "prior-occurrence", asking())
+    assert "every position but the first" in question.about
+    for length in set(batch.clean.mask.sum(1).tolist()):
+        rows = [row for row in range(len(batch.pairs)) if int(question.reading.mask[row].sum()) == length]
+        read = Counter(question.reading.positions[rows].tolist())
+        counts = [read[at] for at in range(1, length)]
+        assert sum(counts) == len(rows) and max(counts) - min(counts) <= 1
+    labelled = ask(model, batch, "prior-occurrence-labels", asking())
+    allowed = torch.stack(list(batch.label_positions.values()), 1).tolist()
+    assert all(at in allowed[i] for i, at in enumerate(labelled.reading.positions[: len(batch.pairs)].tolist()))
+
+
+def test_a_mask_to_be_filled_in_is_no_place_of_a_repeat():
+    bert = load_model("toy-bert")
+    batch = build_batch(load_task("ioi"), bert, n_prompts=60)
+    question = ask(bert, batch, "prior-occurrence", asking())
+    special = set(bert.tokenizer.all_special_ids)
+    block = batch.clean if question.about.count("clean") else batch.corrupted
+    for row, at in enumerate(question.reading.positions[: len(batch.pairs)].tolist()):
+        assert int(block.ids[row, at]) not in special
+        masks = [
+            int((question.reading.ids[row + k * len(batch.pairs)] == bert.tokenizer.mask_token_id).sum())
+            for k in range(4)
+        ]
+        assert masks == [1] * 4
+
+
 def test_other_splits_and_sides(model, batches):
     by_template = ask(model, batches["ioi"], "IO", asking(split="template")).folds
     assert set(by_template.content.keys) <= {pair.template for pair in batches["ioi"].pairs}
@@ -179,12 +210,12 @@ def test_other_splits_and_sides(model, batches):
     [
         ("numerals", "element-9", {}, "none of task 'numerals'"),
         ("ioi", "sequence", {}, "none of task 'ioi'"),
-        ("ioi", "nobody", {}, "choose of IO, S1, prior-occurrence, S2, next"),
+        ("ioi", "nobody", {}, "choose of IO, S1, prior-occurrence, S2, next, prior-occurrence-labels"),
         ("ioi", "IO", {"at": "X9"}, "--at one of"),
         ("numerals", "previous", {"at": "n1"}, "No element comes before"),
         ("numerals", "next", {"side": "corrupted"}, "only clean prompts"),
         ("numerals", "prior-occurrence", {"at": "n2"}, "drawn at random"),
-        ("numerals", "prior-occurrence", {"n_folds": 20}, "too few for prior-occurrence"),
+        ("numerals", "prior-occurrence-labels", {"n_folds": 20}, "too few for prior occurrence"),
         ("numerals", "previous", {"split": "words", "n_folds": 20}, "too little different content"),
     ],
 )
@@ -196,8 +227,17 @@ def test_what_cannot_be_asked_is_said(model, batches, task, target, given, said)
 
 def test_too_few_prompts_of_a_class_are_one_line(model):
     few = build_batch(load_task("ioi"), model, n_prompts=60)
-    with pytest.raises(OptionError, match="wanted at least 2 such classes. Raise --n-prompts"):
+    with pytest.raises(OptionError, match="wanted at least 2 such classes. Raise --n-prompts") as caught:
         ask(model, few, "IO", asking())
+    needed = int(re.findall(r"to about (\d+),", str(caught.value))[0])
+    assert 60 < needed < 500
+    ask(model, build_batch(load_task("ioi"), model, n_prompts=needed), "IO", asking())
+    with pytest.raises(OptionError, match="0 of 3 classes have 8 of the 15 prompts.*to about 30,"):
+        balanced(["a"] * 4 + ["b"] * 7 + ["c"] * 4, seed=0, what="x")
+    with pytest.raises(OptionError, match="1 of 2 classes.*to about 80,"):  # the rare one is one in ten
+        balanced(["a"] * 9 + ["b"], seed=0, what="x")
+    with pytest.raises(OptionError, match="one class only"):
+        balanced(["a"] * 9, seed=0, what="x")
 
 
 def test_prompts_without_labels_or_partners(model, tmp_path):
@@ -209,13 +249,13 @@ def test_prompts_without_labels_or_partners(model, tmp_path):
     ]  # fmt: skip
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     batch = build_batch(load_task(file), model, n_prompts=99, need_corrupted=False)
-    assert default_targets(batch) == ("next",)
+    assert default_targets(batch) == ("next", "prior-occurrence")
     with pytest.raises(OptionError, match="too little different content"):
         ask(model, batch, "next", asking())  # the last free word is what decides the answer
     with pytest.raises(OptionError, match="--side clean"):
         ask(model, batch, "next", asking(side="corrupted"))
     with pytest.raises(OptionError, match="labels 0 different tokens"):
-        ask(model, batch, "prior-occurrence", asking())
+        ask(model, batch, "prior-occurrence-labels", asking())
 
 
 def test_balance_keeps_as_many_as_it_can():
