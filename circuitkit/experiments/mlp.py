@@ -11,7 +11,7 @@ from circuitkit.alignment.similarity.types import Similarity
 from circuitkit.core.bootstrap import BootstrapWeights, percentile_interval
 from circuitkit.core.progress import Progress, silent
 from circuitkit.experiments.make_study import make_study
-from circuitkit.experiments.mlp_cosines import MlpCosines, mlp_cosines
+from circuitkit.experiments.mlp_cosines import MlpCosines, mlp_cosines, stream_cosines
 from circuitkit.experiments.pair import PairMeasurements
 from circuitkit.experiments.study import Study
 from circuitkit.experiments.study_figure import Heatmap, StudyFigure
@@ -39,7 +39,12 @@ def mlp_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *, progr
     cosines = (
         mlp_cosines(models, pair.batches, pair.shared, batch_size=pair.batch_size, progress=progress) if alike else None
     )
-    table = _table(pair, similarity, cosines)
+    streams = (
+        stream_cosines(models, pair.batches, pair.shared, batch_size=pair.batch_size, progress=progress)
+        if alike
+        else None
+    )
+    table = _table(pair, similarity, cosines, streams)
     return make_study(
         pairs,
         name="mlp",
@@ -68,7 +73,12 @@ def _names(pair: PairMeasurements) -> tuple[list[str], list[str]]:
     ]
 
 
-def _table(pair: PairMeasurements, similarity: Similarity, cosines: MlpCosines | None) -> StudyTable:
+def _table(
+    pair: PairMeasurements,
+    similarity: Similarity,
+    cosines: MlpCosines | None,
+    streams: Float[Tensor, "teacher_layer student_layer"] | None,
+) -> StudyTable:
     names, weights = _names(pair), pair.teacher.weights()
     effects = pair.teacher.table(), pair.student.table()
     rows: list[dict[str, Cell]] = []
@@ -87,6 +97,7 @@ def _table(pair: PairMeasurements, similarity: Similarity, cosines: MlpCosines |
                 row[f"{name}_ci95"] = None if values is None else _ends(values, weights)
             gap = None if cosines is None else cosines.every[:, i, j] - cosines.mismatched[:, i, j]
             row["gap"], row["gap_ci95"] = (None, None) if gap is None else (_mean(gap), _ends(gap, weights))
+            row["stream"] = None if streams is None else float(streams[i, j])
             row["teacher_drop"], row["student_drop"] = effects[0][teacher]["drop"], effects[1][student]["drop"]
             rows.append(row)
     return StudyTable(
@@ -106,13 +117,15 @@ def _table(pair: PairMeasurements, similarity: Similarity, cosines: MlpCosines |
             Column(name="first_ci95", title="95%", kind="interval"),
             Column(name="other", title="other tokens"),
             Column(name="other_ci95", title="95%", kind="interval"),
+            Column(name="stream", title="mean streams behind them"),
             Column(name="teacher_drop", title="drop, teacher", unit="logits"),
             Column(name="student_drop", title="drop, student", unit="logits"),
         ),
         rows=tuple(rows),
         note="Similarity: agreement of the three leading directions of the outputs (Eq. 6), or linear CKA. Cosine: of "
         "the outputs at each token, averaged over tokens, then prompts. Mismatched: the student's output at the same "
-        "token of another prompt of the same structure. Intervals resample prompts.",
+        "token of another prompt of the same structure. Mean streams: the cosine of the mean residual streams behind "
+        "the two layers, which the notebooks print as that of BERT's MLPs. Intervals resample prompts.",
     )
 
 

@@ -82,6 +82,32 @@ def mlp_cosines(
     return MlpCosines(**kept)
 
 
+def stream_cosines(
+    models: tuple[HookedModel, HookedModel],
+    batches: tuple[PromptBatch, PromptBatch],
+    shared: SharedPositions,
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = silent,
+) -> Float[Tensor, "teacher_layer student_layer"]:
+    """Cosine of the mean residual stream behind each layer, over all tokens of all clean prompts.
+
+    What the notebooks of Distilled Circuits print as the cosine of BERT's MLPs (Appendix I). For the arguments see
+    `mlp_cosines`.
+    """
+    sums = [torch.zeros(m.info.n_layers, m.info.d_model, dtype=torch.float64) for m in models]
+    n = batches[0].clean.mask.shape[0]
+    for rows in row_chunks(models[0], batches[0], batch_size=batch_size):
+        for side, (model, batch) in enumerate(zip(models, batches, strict=True)):
+            layers = range(model.info.n_layers)
+            found = capture_rows(model, batch, shared, rows, points=["resid_post"], layers=layers)
+            x = torch.stack([found.units.activations(found.found["resid_post"][layer]) for layer in layers]).cpu()
+            sums[side] += einsum(x.double(), found.units.present.cpu().double(), "layer r u d, r u -> layer d")
+        progress("streams behind MLPs", int(rows[-1]) + 1, n)
+    unit = [torch.nn.functional.normalize(total, dim=-1) for total in sums]  # of a sum as of a mean
+    return einsum(unit[0], unit[1], "t d, s d -> t s")
+
+
 def partners(shared: SharedPositions) -> Int[Tensor, " prompt"]:
     """For each prompt the next of the same structure, the last one's being the first; -1 where there is no other."""
     groups: dict[tuple[int, ...], list[int]] = {}

@@ -8,7 +8,7 @@ from circuitkit.experiments.published.figures import FILE, published
 
 
 def followed(record, key):
-    for part in key.split("/"):
+    for part in (part.replace("~1", "/") for part in key.split("/")):
         record = record[int(part)] if isinstance(record, list) else record[part]
     return record
 

@@ -12,7 +12,8 @@ from circuitkit.experiments.published.figures import published
 from circuitkit.experiments.reproduce import pairs as pairs_module
 from circuitkit.experiments.reproduce.claims import judge_claims, pairs_in_order
 from circuitkit.experiments.reproduce.comparison import comparison_table
-from circuitkit.experiments.reproduce.measured import Measured, measured_figures
+from circuitkit.experiments.reproduce.measured import measured_figures
+from circuitkit.experiments.reproduce.measured_figure import Measured
 from circuitkit.experiments.reproduce.pairs import PairNames, choose_pairs, parse_pairs
 from circuitkit.experiments.reproduce.plan import plan_studies
 from circuitkit.experiments.reproduce.reproduce import reproduce

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from circuitkit.experiments.published.figures import PublishedPair, published
 from circuitkit.experiments.reproduce.claim import ALPHA, Claim, unmeasured
-from circuitkit.experiments.reproduce.measured import rows_of
+from circuitkit.experiments.reproduce.measured_figure import rows_of
 from circuitkit.experiments.reproduce.reliance_claims import fewer_components, higher_drops
 from circuitkit.experiments.study import Study
 

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from circuitkit.experiments.published.figures import PublishedFigure, PublishedPair, published
-from circuitkit.experiments.reproduce.measured import Measured
+from circuitkit.experiments.reproduce.measured_figure import Measured
 from circuitkit.experiments.study_table import Cell, Column, StudyTable
+
+_TOKENS_OF: dict[str | None, tuple[str, ...]] = {"mean stream": ("all tokens", "mean stream")}
+"""What stands beside a cosine that is printed as of MLP outputs and is not."""
 
 _ALONE = ("alignment", "logit_diff", "mean_drop")
 """Quantities that are also shown for tasks of which nothing was published."""
@@ -51,7 +54,10 @@ def matching(figure: PublishedFigure, ours: Sequence[Measured], *, same: bool) -
             named = [o for o in alike if o.component == figure.component]
             return [o for o in named if o.variant and o.variant.endswith("named")]
         return [o for o in alike if o.role == figure.role]
-    if figure.quantity == "probe element" and alike:  # printed of the i-th element, whichever
+    if figure.quantity in ("mlp_cosine", "mlp_drop"):
+        alike = [o for o in alike if (o.component == figure.component if same else o.role and o.role == figure.role)]
+        return [o for o in alike if o.variant in _TOKENS_OF.get(figure.variant, (figure.variant,))]
+    if figure.quantity.startswith("probe element") and alike:  # printed of the i-th element, whichever
         return [max(alike, key=lambda one: one.variant or "")]
     return alike
 

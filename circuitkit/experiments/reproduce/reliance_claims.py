@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from circuitkit.experiments.reproduce.claim import ALPHA, Claim, between
-from circuitkit.experiments.reproduce.measured import rows_of
+from circuitkit.experiments.reproduce.measured_figure import rows_of
 from circuitkit.experiments.study import Study
 
 
