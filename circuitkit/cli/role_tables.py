@@ -11,7 +11,7 @@ from circuitkit.core.utf8 import printable
 from circuitkit.roles.result import RoleResult
 
 UNKNOWN_SHOWN = 5
-_HEADS = ("attention (chance)", "effect (logits)", "write", "q")
+_HEADS = ("attention (chance)", "effect (logits)", "write", "r")
 
 
 def role_table(result: RoleResult) -> None:
@@ -48,5 +48,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
         "-" if looks is None else f"{looks['score']:.2f} ({looks['chance']:.2f})",
         ", ".join(effects),
         "-" if write is None else f"{write['score']:.2f}",
-        f"{row['q']:.1g}",
+        f"{row['r']:.1g}",
     )

@@ -199,7 +199,7 @@ def _nearest(result: RoleResult, role: str) -> dict[str, Any] | None:
     held = {kind: part["p"] <= result.alpha for kind, part in row["evidence"].items() if part is not None}
     either = held.get("qk", False) or held.get("ov", False)  # one causal effect is enough
     missing = [kind for kind, holds in held.items() if not holds and not (kind in ("qk", "ov") and either)]
-    return {"component": name, "p": row["p"], "q": row["q"], "score": row["score"], "missing": missing}
+    return {"component": name, "p": row["p"], "q": row["q"], "r": row["r"], "score": row["score"], "missing": missing}
 
 
 def _notices(teacher: SideOfRoles, student: SideOfRoles) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class RoleScore(Record):
     score: float
     p: float
     q: float
+    r: float | None = None  # q told in runs that have none
     claimed: bool
     ci95: Interval | None = None
     evidence: AllEvidence

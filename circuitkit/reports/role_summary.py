@@ -63,10 +63,10 @@ def _claims(record: RoleRecord) -> NotebookTable:
         score, effect = record.scores[name][role], record.influence[name]
         e = score.evidence
         told = (_score(part) for part in (e.attention, e.qk, e.ov, e.write))
-        rows.append((name, role, *told, _rate(score.q), fixed(effect.influence, 3)))
+        rows.append((name, role, *told, _rate(score.q if score.r is None else score.r), fixed(effect.influence, 3)))
     return NotebookTable(
         caption=f"{len(rows)} of {len(claims)} claims" if len(claims) > len(rows) else f"{len(claims)} claims",
-        columns=("head", "role", "attention", "QK, logits", "OV, logits", "write", "q", "influence"),
+        columns=("head", "role", "attention", "QK, logits", "OV, logits", "write", "false rate", "influence"),
         rows=rows,
     )
 
@@ -75,5 +75,5 @@ def _score(evidence: Evidence | None) -> str:
     return NONE if evidence is None else fixed(evidence.score)
 
 
-def _rate(q: float) -> str:
-    return "<\u202f0.001" if q < 0.0005 else fixed(q, 3)
+def _rate(rate: float) -> str:
+    return "<\u202f0.001" if rate < 0.0005 else fixed(rate, 3)

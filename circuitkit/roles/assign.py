@@ -55,8 +55,10 @@ def find_roles(
     it reads what the role says (more than with keys moved at random, and more than the floor), patching its pattern or
     its values there changes the logit difference (more than the floor, and more than in random other heads), and it
     writes what it should (more often than other prompts' tokens, and than the floor). The p-value of a role is the
-    largest of them (intersection-union test); over all heads and roles together the false discovery rate is controlled
-    (Benjamini and Hochberg 1995). Without a role that holds, a component is unknown.
+    largest of them (intersection-union test). Over all heads and roles together the false discovery rate is controlled
+    as in a screen of all and a follow-up of some: what heads read and write is measured in all, and those in which it
+    holds are patched (r-values, Heller, Bogomolov and Benjamini 2014). Without a role that holds, a component is
+    unknown.
 
     Args:
         model: The model.

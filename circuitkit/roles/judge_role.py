@@ -1,4 +1,4 @@
-"""One role and all heads of a model: attention first, then what is written, then patching where both hold."""
+"""One role and all heads of a model: attention and what is written in all, then patching where both hold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +36,8 @@ class RoleEvidence:
         write: What they write; None where the role says nothing about it.
         p: The p-value that not all of it holds. For heads that fail by attention or writes, which are not patched, a
             lower bound.
+        screen: The same of all that is measured in every head: attention, random text, and most writes.
+        follow: The same of what patching shows; 0 where the role asks for nothing of it, 1 in heads not patched.
         per_prompt: The values behind the scores, by name.
     """
 
@@ -46,6 +48,8 @@ class RoleEvidence:
     causal: Mapping[Circuit, Evidence]
     write: Evidence | None
     p: Float[Tensor, " head"]
+    screen: Float[Tensor, " head"]
+    follow: Float[Tensor, " head"]
     per_prompt: Mapping[str, Float[Tensor, "some_head prompt"]]
 
     def row(self, head: int) -> dict[str, Any]:
@@ -87,17 +91,19 @@ def judge_role(bench: Bench, role: Role, where: Places, attention: RoleAttention
             interval=bench.interval(where),
         )
     random, writes = _in_random_text(bench, role), write_evidence(bench, role, where)
-    p = all_hold(*(part.p for part in (looks, random, writes) if part is not None))
+    screen = all_hold(*(part.p for part in (looks, random, writes) if part is not None))
+    follow = torch.ones_like(screen)
     causal: dict[Circuit, Evidence] = {}
     per_prompt = {"attention": attention.mass} if role.attention else {}
-    tried = (p <= bench.floors.alpha).nonzero()[:, 0].tolist()
+    tried = (screen <= bench.floors.alpha).nonzero()[:, 0].tolist()
     if tried and bench.causal:
         for circuit in role.causal:
             causal[circuit], per_prompt[circuit] = _patched(bench, role, where, circuit, tried)
+        shown = [any_holds(*(part.p for part in causal.values()))] if causal else []
         if role.write == "indirect":
             writes = indirect_evidence(bench, where, per_prompt["ov"], tried)
-        held = all_hold(p, any_holds(*(part.p for part in causal.values())), *([] if writes is None else [writes.p]))
-        p[tried] = held[tried]
+            shown += [] if writes is None else [writes.p]
+        follow[tried] = all_hold(*shown)[tried] if shown else 0.0
     return RoleEvidence(
         role=role,
         n_prompts=int(where.defined.sum()),
@@ -105,7 +111,9 @@ def judge_role(bench: Bench, role: Role, where: Places, attention: RoleAttention
         random=random,
         causal=causal,
         write=writes,
-        p=p if bench.causal else torch.ones_like(p),
+        p=torch.where(screen <= bench.floors.alpha, all_hold(screen, follow), screen) if bench.causal else follow,
+        screen=screen,
+        follow=follow,
         per_prompt=per_prompt,
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -14,7 +14,7 @@ from circuitkit.core.run_directory import save_run
 from circuitkit.discovery.influence_result import Influence
 from circuitkit.roles.examples import RoleExample
 from circuitkit.roles.judge_role import RoleEvidence
-from circuitkit.roles.significance import adjusted
+from circuitkit.roles.significance import adjusted, r_values
 
 SCHEMA = "circuitkit.roles/1"
 
@@ -46,9 +46,17 @@ class RoleResult:
     notices: Sequence[str]
 
     @property
+    def r(self) -> Float[Tensor, "role head"]:
+        """False discovery rates of claims, over all heads and roles together (`significance.r_values`)."""
+        return rates(self.evidence, alpha=self.alpha)
+
+    @property
     def q(self) -> Float[Tensor, "role head"]:
-        """False discovery rates: p-values of all heads and roles together, adjusted (Benjamini and Hochberg 1995)."""
-        return adjust(self.evidence)
+        """P-values of all heads and roles together, adjusted as if all had been patched (Benjamini and Hochberg 1995).
+
+        No claim depends on them: that of heads which were never patched costs those that were.
+        """
+        return adjusted(_all(self.evidence, "p").flatten()).reshape(self.r.shape)
 
     @property
     def roles(self) -> dict[str, list[str]]:
@@ -57,8 +65,8 @@ class RoleResult:
 
     @property
     def scores(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Component -> role -> score, p, q, ci95 and evidence; MLPs are tested for no role."""
-        names, q = [str(c) for c in self.influence.components], self.q
+        """Component -> role -> score, p, r, q, claimed, ci95 and evidence; MLPs are tested for no role."""
+        names, r, q = [str(c) for c in self.influence.components], self.r, self.q
         found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in names}
         for number, (role, evidence) in enumerate(self.evidence.items()):
             for head in range(q.shape[1]):
@@ -66,8 +74,9 @@ class RoleResult:
                 found[names[head]][role] = {
                     "score": row["score"],
                     "p": row["p"],
+                    "r": r[number, head].item(),
                     "q": q[number, head].item(),
-                    "claimed": bool(q[number, head] <= self.alpha),
+                    "claimed": bool(r[number, head] <= self.alpha),
                     "ci95": row["ci95"],
                     "evidence": row["evidence"],
                 }
@@ -109,7 +118,8 @@ class RoleResult:
                 "qk": "logits",
                 "ov": "logits",
                 "write": "share of prompts; of s-inhibition: own direct effect in logits",
-                "q": "false discovery rate",
+                "r": "false discovery rate",
+                "q": "false discovery rate had all been patched",
             },
             "logit_diff": {"mean": baseline.mean, "ci95": baseline.ci95, "accuracy": baseline.accuracy},
             "definitions": {name: _definition(found) for name, found in self.evidence.items()},
@@ -143,12 +153,19 @@ class RoleResult:
         return tensors, axes
 
 
-def adjust(evidence: Mapping[str, RoleEvidence]) -> Float[Tensor, "role head"]:
-    """False discovery rates over all heads and roles together."""
-    if not evidence:
-        return torch.zeros(0, 0)
-    p = torch.stack([found.p for found in evidence.values()])
-    return adjusted(p.flatten()).reshape(p.shape)
+def rates(evidence: Mapping[str, RoleEvidence], *, alpha: float) -> Float[Tensor, "role head"]:
+    """False discovery rates over all heads and roles together: what all heads were screened for, then patching.
+
+    Args:
+        evidence: Evidence for every role.
+        alpha: Share of false claims that is accepted; heads with p-values up to it were patched.
+    """
+    screen, follow = _all(evidence, "screen"), _all(evidence, "follow")
+    return r_values(screen.flatten(), follow.flatten(), alpha=alpha).reshape(screen.shape)
+
+
+def _all(evidence: Mapping[str, RoleEvidence], which: Literal["p", "screen", "follow"]) -> Float[Tensor, "role head"]:
+    return torch.stack([getattr(found, which) for found in evidence.values()]) if evidence else torch.zeros(0, 0)
 
 
 def claimed(names: Sequence[str], evidence: Mapping[str, RoleEvidence], *, alpha: float) -> dict[str, list[str]]:
@@ -159,10 +176,10 @@ def claimed(names: Sequence[str], evidence: Mapping[str, RoleEvidence], *, alpha
         evidence: Evidence for every role.
         alpha: Share of false claims that is accepted.
     """
-    q = adjust(evidence)
+    r = rates(evidence, alpha=alpha)
     found: dict[str, list[str]] = {name: [] for name in names}
     for number, role in enumerate(evidence):
-        for name, holds in zip(names, (q[number] <= alpha).tolist(), strict=False):  # no MLP has any evidence
+        for name, holds in zip(names, (r[number] <= alpha).tolist(), strict=False):  # no MLP has any evidence
             if holds:
                 found[name].append(role)
     return found

@@ -56,7 +56,8 @@ def test_a_result_is_whole(bert_ioi, tmp_path):
             assert set(row["evidence"]) == {"attention", "random", "qk", "ov", "write"}
             held = [part["p"] for kind, part in row["evidence"].items() if part and kind not in ("qk", "ov")]
             assert row["p"] >= max(held) - 1e-12 and row["q"] >= row["p"] - 1e-12
-            assert row["claimed"] == (row["q"] <= 0.05), role
+            assert row["r"] >= min(1, 2 * row["p"]) - 1e-12
+            assert row["claimed"] == (row["r"] <= 0.05), role
             if row["claimed"]:
                 low, high = row["ci95"]
                 assert low <= row["score"] <= high
