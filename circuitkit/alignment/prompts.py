@@ -10,7 +10,7 @@ from circuitkit.tasks.batch import PromptBatch, assemble
 from circuitkit.tasks.reader_model import read_alike
 from circuitkit.tasks.stages import PROMPTS, STUDENT_PROMPTS, TEACHER_PROMPTS
 from circuitkit.tasks.task import Task
-from circuitkit.tasks.usable import Dropped, UsablePrompts, usable_prompts
+from circuitkit.tasks.usable import Dropped, UsablePrompts, usable_prompts, without_uneven
 
 
 def shared_batches(
@@ -21,6 +21,7 @@ def shared_batches(
     n_prompts: int,
     seed: int,
     need_corrupted: bool,
+    least_even: int | None = None,
     progress: Progress = silent,
 ) -> tuple[PromptBatch, PromptBatch]:
     """Batches of the prompts that both models can read, in the same order; what is left out is listed in both.
@@ -29,6 +30,8 @@ def shared_batches(
 
     Clean prompts are the same text for both. A corrupted partner may differ where the models tokenise
     differently, since it is drawn to be as long as its clean prompt.
+
+    `least_even` is that of `build_batch`; a prompt must be as long as its partner to both models.
 
     Raises:
         TaskError: Fewer than half of the prompts can be used with both models.
@@ -48,8 +51,11 @@ def shared_batches(
             f"least half. {reasons} Use another task or change its prompts."
         )
     dropped = _dropped_by_either(t.dropped, s.dropped)
-    teachers = assemble(t.only(common, dropped=dropped))
-    students = teachers if alike else assemble(s.only(common, dropped=dropped))
+    sides = t.only(common, dropped=dropped), s.only(common, dropped=dropped)
+    if least_even is not None:
+        sides = without_uneven(*sides, least=least_even)
+    teachers = assemble(sides[0])
+    students = teachers if alike else assemble(sides[1])
     assert [pair.clean for pair in teachers.pairs] == [pair.clean for pair in students.pairs]
     return teachers, students
 

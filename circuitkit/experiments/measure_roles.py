@@ -26,6 +26,7 @@ from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.precision import in_float32
 from circuitkit.roles.assign import find_roles
 from circuitkit.roles.result import RoleResult
+from circuitkit.roles.significance import LEAST_PROMPTS
 from circuitkit.tasks.batch import PromptBatch
 from circuitkit.tasks.task import Task
 
@@ -164,7 +165,7 @@ def role_batches(
     seed: int,
     progress: Progress,
 ) -> Batches:
-    """The prompts of a comparison, with corrupted partners: an ablation may need none, but roles do.
+    """The prompts of a comparison, with corrupted partners of equal length: circuits may need none, but roles do.
 
     Args:
         models: Teacher and student.
@@ -177,6 +178,16 @@ def role_batches(
     Raises:
         TaskError: Too few prompts can be used with both models.
     """
-    if batches[0].corrupted is not None or all(p.corrupted is None for p in task.draw(n_prompts, seed=seed)):
+    has = batches[0].corrupted is not None
+    fits = all(batch.positional for batch in batches) or not task.positional
+    if (has and fits) or all(pair.corrupted is None for pair in task.draw(n_prompts, seed=seed)):
         return batches
-    return shared_batches(*models, task, n_prompts=n_prompts, seed=seed, need_corrupted=True, progress=progress)
+    return shared_batches(
+        *models,
+        task,
+        n_prompts=n_prompts,
+        seed=seed,
+        need_corrupted=True,
+        least_even=LEAST_PROMPTS,
+        progress=progress,
+    )

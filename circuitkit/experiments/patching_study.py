@@ -36,7 +36,7 @@ def patching_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *, 
     for who, model, batch in zip(
         ("teacher", "student"),
         (pair.teacher_model, pair.student_model),
-        first_prompts(pair, N_PROMPTS),
+        first_prompts(pair, N_PROMPTS, least_even=1),
         strict=True,
     ):
         maps[who] = activation_patching(

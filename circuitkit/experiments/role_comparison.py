@@ -12,6 +12,7 @@ from circuitkit.roles.catalogue import ROLES
 from circuitkit.roles.result import RoleResult
 from circuitkit.roles.significance import LEAST_PROMPTS
 from circuitkit.tasks.batch import PromptBatch
+from circuitkit.tasks.usable import UNEVEN
 
 Side = Literal["teacher", "student"]
 CONVENTIONS = {
@@ -212,6 +213,7 @@ def _notices(teacher: SideOfRoles, student: SideOfRoles) -> tuple[str, ...]:
     ]
     said = {name: [n for n in side.result.notices if n not in side.result.influence.warnings]
             for name, side in sides.items()}  # fmt: skip
+    out += [notice for notice in teacher.result.influence.warnings if UNEVEN in notice]
     shared = [notice for notice in said["teacher"] if notice in said["student"]]
     own = [f"{name.capitalize()}: {n}" for name, notices in said.items() for n in notices if n not in shared]
     return tuple(dict.fromkeys([*out, *shared, *own]))

@@ -19,6 +19,7 @@ from circuitkit.experiments.study_table import Cell, Column, StudyTable, number
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.roles.assign import find_roles
 from circuitkit.roles.result import RoleResult
+from circuitkit.roles.significance import LEAST_PROMPTS
 from circuitkit.tasks.batch import PromptBatch
 from circuitkit.tasks.describe import describe_task
 
@@ -43,7 +44,7 @@ def roles_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *, pro
         progress: Called as the work advances.
     """
     (pair,) = pairs
-    batches = first_prompts(pair, N_PROMPTS)
+    batches = first_prompts(pair, N_PROMPTS, least_even=LEAST_PROMPTS)
     models = pair.teacher_model, pair.student_model
     sides = {
         who: _measure(pair, model, batch, partial(_named, progress, who))

@@ -46,7 +46,8 @@ def activation_patching(
 
     Args:
         model: The model.
-        task: A task, or a batch of prompts already built for this model.
+        task: A task, of whose prompts those are left out and listed whose corrupted partner has another number of
+            tokens; or a batch of prompts already built for this model.
         parts: Any of `block` (the residual stream behind each block, and before the first), `head` (a head's whole
             write; `z` means the same), `mlp`, and of a head `q`, `k`, `v` or `pattern`. A query or a row of the pattern
             is patched where it reads; a key or a value where it is read, for all positions that read it.
@@ -76,7 +77,7 @@ def activation_patching(
     batch = (
         task
         if isinstance(task, PromptBatch)
-        else build_batch(task, model, n_prompts=n_prompts, seed=seed, progress=progress)
+        else build_batch(task, model, n_prompts=n_prompts, seed=seed, least_even=1, progress=progress)
     )
     places = patch_places(model, batch, positions)
     made_with = provenance(device=str(model.device), dtype=dtype_name(model.dtype), command=command)

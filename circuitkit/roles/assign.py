@@ -28,6 +28,7 @@ from circuitkit.roles.notices import about_absent, about_causal, about_prompts
 from circuitkit.roles.places import Places, Side
 from circuitkit.roles.result import RoleResult, claimed
 from circuitkit.roles.shuffled_text import shuffled_text
+from circuitkit.roles.significance import LEAST_PROMPTS
 from circuitkit.tasks.batch import PromptBatch, build_batch
 from circuitkit.tasks.task import Task
 
@@ -62,7 +63,9 @@ def find_roles(
 
     Args:
         model: The model.
-        task: A task, or a batch of prompts already built for this model. Roles that need labels read them from it.
+        task: A task, or a batch of prompts already built for this model. Roles that need labels read them from it. Of a
+            task those prompts are left out and listed whose corrupted partner has another number of tokens; of a
+            batch, `build_batch(..., least_even=8)` leaves them out.
         n_prompts: Prompts to draw from the task.
         measured: Influence of all components on the prompts of this batch, where it is known already.
         alpha: Share of false claims that is accepted among all.
@@ -154,9 +157,17 @@ def find_roles(
 
 
 def _batch(model: HookedModel, task: Task, n_prompts: int, seed: int, progress: Progress) -> PromptBatch:
-    """Prompts with their partners, unless the task has none at all."""
+    """Prompts with their partners of equal length, unless the task has no partners at all or too few such ones."""
     partners = any(pair.corrupted is not None for pair in task.draw(n_prompts, seed=seed))
-    return build_batch(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=partners, progress=progress)
+    return build_batch(
+        task,
+        model,
+        n_prompts=n_prompts,
+        seed=seed,
+        need_corrupted=partners,
+        least_even=LEAST_PROMPTS,
+        progress=progress,
+    )
 
 
 def _check_fits(measured: Influence, model: HookedModel, batch: PromptBatch) -> None:

@@ -18,7 +18,10 @@ def about_causal(batch: PromptBatch, *, clear: bool) -> tuple[str, ...]:
     if batch.corrupted is None:
         why = f"task {batch.task.name!r} has no corrupted prompts to patch from"
     elif not batch.positional:
+        n, even = len(batch.pairs), batch.n_even
         why = f"corrupted prompts of task {batch.task.name!r} have other lengths, so that no pattern fits"
+        if even < LEAST_PROMPTS:
+            why += f" ({even} of {n} have their clean prompt's number of tokens; {LEAST_PROMPTS} are needed)"
     elif not clear:
         why = "effects are judged by the model's logit difference, which is not clearly above 0"
     else:

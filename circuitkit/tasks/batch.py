@@ -13,7 +13,7 @@ from circuitkit.tasks.prompt import PromptPair
 from circuitkit.tasks.reader_model import ReadsPrompts
 from circuitkit.tasks.task import Task
 from circuitkit.tasks.token_block import TokenBlock, stack_readings
-from circuitkit.tasks.usable import Dropped, UsablePrompts, usable_prompts
+from circuitkit.tasks.usable import Dropped, UsablePrompts, usable_prompts, without_uneven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,12 @@ class PromptBatch:
     notices: tuple[str, ...]
     about_means: tuple[str, ...] = ()
 
+    @property
+    def n_even(self) -> int:
+        """How many prompts are as long as their corrupted partner, in tokens."""
+        lengths = self.clean.mask.sum(1)
+        return 0 if self.corrupted is None else int((lengths == self.corrupted.mask.sum(1)).sum())
+
 
 def build_batch(
     task: Task,
@@ -67,6 +73,7 @@ def build_batch(
     n_prompts: int = 384,
     seed: int = 0,
     need_corrupted: bool = True,
+    least_even: int | None = None,
     progress: Progress = silent,
 ) -> PromptBatch:
     """Draw prompts from a task and tokenise them for a model.
@@ -78,15 +85,20 @@ def build_batch(
         seed: Seed of the draw.
         need_corrupted: Whether every prompt needs its corrupted partner (it does not for the ablations `mean`
             and `zero`).
+        least_even: Leave out prompts whose corrupted partner has another number of tokens, if at least so many others
+            remain: one such prompt is enough to make a batch not positional. None keeps them.
         progress: Called as prompts are drawn and read.
 
     Raises:
         TaskError: Fewer than half of the prompts can be used, or n_prompts is not positive.
         ModelError: The tokenizer cannot say where its tokens are in the text, or lacks a mask token.
     """
-    return assemble(
-        usable_prompts(task, model, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted, progress=progress),
+    found = usable_prompts(
+        task, model, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted, progress=progress
     )
+    if least_even is not None:
+        (found,) = without_uneven(found, least=least_even)
+    return assemble(found)
 
 
 def assemble(prompts: UsablePrompts) -> PromptBatch:

@@ -15,6 +15,9 @@ from circuitkit.tasks.task import Task
 
 PROMPTS_PER_REPORT = 64
 MANY_REPEATED = 0.1
+UNEVEN = "corrupted prompt of another number of tokens"
+"""Why prompts are left out of what needs both sides of a pair to be equally long."""
+UNEVEN_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +61,22 @@ class UsablePrompts:
         return replace(self, kept=tuple(row for row in self.kept if row.index in chosen), dropped=tuple(dropped))
 
     @property
+    def even(self) -> frozenset[int]:
+        """Numbers of the prompts that are as long as their corrupted partner, in tokens."""
+        both = ((row.index, row.clean, row.corrupted) for row in self.kept)
+        return frozenset(
+            index for index, clean, corrupted in both if corrupted is not None and len(corrupted.ids) == len(clean.ids)
+        )
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What a user must know about how many prompts there are and what became of the others."""
         found: list[str] = []
         total = len(self.kept) + len(self.dropped)
         if total < self.n_asked:
             found.append(f"{self.n_asked} prompts were asked for and the task has {total}.")
-        if self.dropped:
-            reason, count = Counter(drop.reason for drop in self.dropped).most_common(1)[0]
-            found.append(
-                f"{len(self.dropped)} of {total} prompts were left out; the commonest reason ({count}): {reason}."
-            )
+        found += _about_dropped([drop for drop in self.dropped if drop.reason != UNEVEN], total)
+        found += _about_uneven([drop for drop in self.dropped if drop.reason == UNEVEN], total)
         different = {(row.pair.clean, row.pair.correct, row.pair.incorrect) for row in self.kept}
         repeated = len(self.kept) - len(different)
         if repeated > MANY_REPEATED * len(self.kept):
@@ -79,6 +87,44 @@ class UsablePrompts:
         if unknown:
             found.append(f"{unknown} of {len(self.kept)} prompts hold words that the tokenizer does not know.")
         return tuple(found)
+
+
+def without_uneven(*sides: UsablePrompts, least: int) -> tuple[UsablePrompts, ...]:
+    """The prompts that are as long as their corrupted partners, the others listed as dropped.
+
+    Args:
+        sides: The same prompts as one or more models read them; what is uneven to one is left out for all.
+        least: How many must remain. If fewer do, or the task's positions mean nothing, prompts stay as they are.
+    """
+    numbers = frozenset.intersection(*(side.even for side in sides))
+    if len(numbers) < least or not all(side.task.positional for side in sides):
+        return sides
+    found: list[UsablePrompts] = []
+    for side in sides:
+        uneven = [
+            Dropped(index=row.index, prompt=row.pair.clean, reason=UNEVEN)
+            for row in side.kept
+            if row.index not in numbers
+        ]
+        dropped = sorted((*side.dropped, *uneven), key=lambda drop: drop.index)
+        found.append(side.only(numbers, dropped=dropped))
+    return tuple(found)
+
+
+def _about_dropped(dropped: Sequence[Dropped], total: int) -> list[str]:
+    if not dropped:
+        return []
+    reason, count = Counter(drop.reason for drop in dropped).most_common(1)[0]
+    return [f"{len(dropped)} of {total} prompts were left out; the commonest reason ({count}): {reason}."]
+
+
+def _about_uneven(dropped: Sequence[Dropped], total: int) -> list[str]:
+    if not dropped:
+        return []
+    named = ", ".join(f"{drop.index} {drop.prompt[:40]!r}" for drop in dropped[:UNEVEN_NAMED])
+    more = ", ..." if len(dropped) > UNEVEN_NAMED else ""
+    return [f"{len(dropped)} of {total} prompts were left out, each with a {UNEVEN}, which cannot be patched into it: "
+            f"{named}{more}."]  # fmt: skip
 
 
 def usable_prompts(
