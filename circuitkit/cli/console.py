@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from circuitkit.cli.plain_progress import PlainProgress
 from circuitkit.core.progress import Progress as ProgressCallback
 from circuitkit.core.utf8 import printable
 
@@ -44,10 +45,14 @@ class _Label(ProgressColumn):
 
 @contextmanager
 def progress_bars() -> Generator[ProgressCallback]:
-    """Draw one bar a stage while the block runs, the current one last; quiet where standard error is no terminal.
+    """Draw one bar a stage while the block runs, the current one last.
 
-    Only the last few stages are shown: a terminal cuts off what is below its last line.
+    Only the last few stages are shown: a terminal cuts off what is below its last line. Where standard error is no
+    terminal, a plain line is printed instead, one a minute.
     """
+    if not stderr().is_terminal:
+        yield PlainProgress(say=notice)
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -55,7 +60,7 @@ def progress_bars() -> Generator[ProgressCallback]:
         _Label(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    bars = Progress(*columns, console=stderr(), disable=not stderr().is_terminal)
+    bars = Progress(*columns, console=stderr())
     stages: dict[str, TaskID] = {}
 
     def advance(stage: str, done: int, total: int) -> None:
