@@ -39,7 +39,9 @@ def experiment(
         Literal["prune", "path-patching"] | None,
         typer.Option("--search", help="threshold: how circuits are found; prune if not given."),
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", help="attention: matched pairs of heads drawn; 6.")] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", help="attention, qk, pca: matched pairs drawn; 6, 3 and 3.")
+    ] = None,
     n_prompts: options.Prompts = 384,
     ablation: options.AblationOption = "corrupted-mean",
     method: options.MethodOption = "exact",

@@ -50,7 +50,7 @@ def attention_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *,
         source=SOURCE,
         findings=_findings(labels, patterns),
         caution=(
-            f"{_matched_by(pair)} That two look alike does not show that they do the same, and a mean pattern hides "
+            f"{matched_by(pair)} That two look alike does not show that they do the same, and a mean pattern hides "
             "how prompts differ. Attention to a label counts its last token only."
         ),
         tables={"labels": labels, "patterns": patterns},
@@ -60,7 +60,8 @@ def attention_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *,
     )
 
 
-def _matched_by(pair: PairMeasurements) -> str:
+def matched_by(pair: PairMeasurements) -> str:
+    """What heads are matched by, in a sentence."""
     if pair.similarity().method_heads == "pattern":
         return (
             "Heads are matched by where they look, so that matched heads look alike by construction: the ranks below "

@@ -43,6 +43,7 @@ class Chart:
         series: What is drawn.
         levels: Named values that are drawn as lines across.
         note: What a reader must know to read it.
+        log_y: Whether the vertical axis is logarithmic; values must then be above 0.
     """
 
     kind: Literal["lines", "bars"]
@@ -52,6 +53,7 @@ class Chart:
     series: tuple[Series, ...]
     levels: tuple[tuple[str, float], ...] = ()
     note: str = ""
+    log_y: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,42 @@ class Heatmap:
     kind: Literal["heatmap"] = "heatmap"
 
 
-StudyFigure = Chart | Heatmap
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """Points of one colour.
+
+    Attributes:
+        name: What they have in common.
+        x: Places on the horizontal axis.
+        y: Places on the vertical axis.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scatter:
+    """Points in a plane, both axes in the same unit and on one scale.
+
+    Attributes:
+        title: What it shows.
+        x_title: What is on the horizontal axis, with its unit.
+        y_title: What is on the vertical axis, with its unit.
+        groups: The points by colour; more than eight are not told apart.
+        note: What a reader must know to read it.
+    """
+
+    title: str
+    x_title: str
+    y_title: str
+    groups: tuple[Points, ...]
+    note: str = ""
+    kind: Literal["scatter"] = "scatter"
+
+
+StudyFigure = Chart | Heatmap | Scatter
 
 
 def figure_dict(figure: StudyFigure) -> dict[str, Any]:
@@ -96,6 +133,10 @@ def read_figure(record: Mapping[str, Any]) -> StudyFigure:
     """Read back what `figure_dict` wrote."""
     if record["kind"] == "heatmap":
         return Heatmap(**{name: _frozen(value) for name, value in record.items()})
+    if record["kind"] == "scatter":
+        plain: dict[str, Any] = {name: _frozen(value) for name, value in record.items() if name != "groups"}
+        groups = tuple(Points(**{name: _frozen(value) for name, value in one.items()}) for one in record["groups"])
+        return Scatter(**plain, groups=groups)
     fields: dict[str, Any] = {name: _frozen(value) for name, value in record.items() if name != "series"}
     series = tuple(Series(**{name: _frozen(value) for name, value in one.items()}) for one in record["series"])
     return Chart(**fields, series=series)

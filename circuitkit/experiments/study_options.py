@@ -21,7 +21,7 @@ class StudyOptions:
         where: Noise: what gets it.
         unit: Noise: its unit.
         search: Threshold: how circuits are found.
-        top: Attention: how many matched pairs of heads are drawn.
+        top: Attention, QK, PCA: how many matched pairs of heads or MLPs are drawn.
     """
 
     levels: tuple[float, ...] | None = None

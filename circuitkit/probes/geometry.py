@@ -1,8 +1,8 @@
 """Where heads look among the labels of a task, and how their queries and keys fit: data for maps, label by label."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -14,11 +14,13 @@ from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.interventions.clean_run import run_clean
+from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.interventions.rows import shards, take
 from circuitkit.models.attention import allowed
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.probes.projected import attention_scores, projected
 from circuitkit.tasks.batch import PromptBatch
+from circuitkit.tasks.token_block import TokenBlock
 
 Side = Literal["clean", "corrupted"]
 PROMPTS_AT_A_TIME = 16
@@ -34,6 +36,9 @@ class LabelMaps:
         pattern: Mean attention (a probability) from the label that reads to the label that is read.
         scores: Mean score before the softmax, in nats: q . k times the scaling, rotated where the family rotates.
         readable: Share of prompts in which a label may read another; where it never may, both are 0.
+        kept: The heads whose values are kept prompt by prompt.
+        each_pattern: Their attention; not a number where the label may not be read.
+        each_score: Their scores, likewise.
     """
 
     components: tuple[Component, ...]
@@ -41,6 +46,20 @@ class LabelMaps:
     pattern: Float[Tensor, "head query key"]
     scores: Float[Tensor, "head query key"]
     readable: Float[Tensor, "query key"]
+    kept: tuple[Component, ...]
+    each_pattern: Float[Tensor, "kept query key prompt"]
+    each_score: Float[Tensor, "kept query key prompt"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The means, as JSON; heads by name."""
+        return {
+            "labels": list(self.labels),
+            "readable": self.readable.tolist(),
+            "heads": {
+                str(component): {"attention": self.pattern[i].tolist(), "score": self.scores[i].tolist()}
+                for i, component in enumerate(self.components)
+            },
+        }
 
     def frame(self) -> pd.DataFrame:
         """One row a head and pair of labels that can be read, the strongest attention first."""
@@ -61,7 +80,13 @@ class LabelMaps:
 
 
 def label_maps(
-    model: HookedModel, batch: PromptBatch, *, side: Side | str = "clean", progress: Progress = silent
+    model: HookedModel,
+    batch: PromptBatch,
+    *,
+    side: Side | str = "clean",
+    keep: Collection[Component] = (),
+    batch_size: BatchSize = "auto",
+    progress: Progress = silent,
 ) -> LabelMaps:
     """Mean attention patterns and QK scores of every head between the task's labels.
 
@@ -72,24 +97,21 @@ def label_maps(
         model: The model.
         batch: The prompts.
         side: `clean` or `corrupted` prompts; labels are at the same positions in both.
+        keep: Heads of which every prompt is kept too.
+        batch_size: Prompts run at a time, at most.
         progress: Called as prompts are done.
 
     Raises:
-        OptionError: The prompts share no labels, there is no such side, or it has no prompts.
+        OptionError: The prompts share no labels, there is no such side, it has no prompts, or there is no such head.
     """
-    if side not in ("clean", "corrupted"):
-        raise OptionError(f"Side {side!r} unknown; choose clean or corrupted.")
-    block = batch.clean if side == "clean" else batch.corrupted
-    if block is None or (side == "corrupted" and not batch.positional):
-        raise OptionError(f"Task {batch.task.name!r} has no corrupted prompts with labels in their places; use clean.")
-    if not batch.label_positions:
-        raise OptionError(f"The prompts of task {batch.task.name!r} share no labels; label the words to look at.")
+    block, kept = _block(batch, side), _heads(model, keep)
     labels = sorted(batch.label_positions, key=lambda name: batch.label_positions[name].double().mean().item())
     at = torch.stack([batch.label_positions[name] for name in labels], 1)
     shape = (model.info.n_layers, model.info.n_heads, len(labels), len(labels))
     pattern, scores = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
     may, done = torch.zeros(shape[2:], dtype=torch.float64), 0
-    for rows in shards(batch, PROMPTS_AT_A_TIME):
+    each_pattern, each_score = (torch.full((len(kept), *shape[2:], len(batch.pairs)), torch.nan) for _ in range(2))
+    for rows in shards(batch, PROMPTS_AT_A_TIME if batch_size == "auto" else batch_size):
         taken = take(block, rows, model)
         streams = run_clean(model, taken).hidden
         mask = allowed(taken.mask, is_causal=model.is_causal, first_query=0)
@@ -101,21 +123,49 @@ def label_maps(
             scaling = model.family.scaling(model.family.blocks(model.raw)[layer])
             found = attention_scores(queries, keys, d_head=model.info.d_head, scaling=scaling)
             seen = (found if mask is None else found.masked_fill(~mask, float("-inf"))).softmax(-1)
-            for total, values in ((pattern, seen), (scores, found)):
-                total[layer] += (_between(values.cpu(), at[rows]).double() * open_[:, None]).sum(0)
+            for total, each, values in ((pattern, each_pattern, seen), (scores, each_score, found)):
+                between = _between(values.float().cpu(), at[rows])
+                total[layer] += (between.double() * open_[:, None]).sum(0)
+                for i, component in enumerate(kept):
+                    if component.layer == layer and component.head is not None:
+                        own = between[:, component.head].masked_fill(~open_, torch.nan)
+                        each[i, :, :, rows] = rearrange(own, "row query key -> query key row")
         done += len(rows)
         progress("attention", done, len(batch.pairs))
     counts = may.clamp(min=1)
     return LabelMaps(
-        components=tuple(c for c in model.components if c.kind == "head"),
+        components=_heads(model),
         labels=tuple(labels),
         pattern=(pattern / counts).flatten(0, 1).float(),
         scores=(scores / counts).flatten(0, 1).float(),
         readable=(may / len(batch.pairs)).float(),
+        kept=kept,
+        each_pattern=each_pattern,
+        each_score=each_score,
     )
 
 
-@torch.no_grad()
+def _block(batch: PromptBatch, side: Side | str) -> TokenBlock:
+    if side not in ("clean", "corrupted"):
+        raise OptionError(f"Side {side!r} unknown; choose clean or corrupted.")
+    block = batch.clean if side == "clean" else batch.corrupted
+    if block is None or (side == "corrupted" and not batch.positional):
+        raise OptionError(f"Task {batch.task.name!r} has no corrupted prompts with labels in their places; use clean.")
+    if not batch.label_positions:
+        raise OptionError(f"The prompts of task {batch.task.name!r} share no labels; label the words to look at.")
+    return block
+
+
+def _heads(model: HookedModel, only: Collection[Component] | None = None) -> tuple[Component, ...]:
+    """All heads of a model, or those of them that are asked for."""
+    heads = tuple(c for c in model.components if c.kind == "head")
+    if only is None:
+        return heads
+    if foreign := [component for component in only if component not in heads]:
+        raise OptionError(f"{foreign[0]} is no head of {model.info.name!r}; give one such as {heads[0]}.")
+    return tuple(component for component in heads if component in only)
+
+
 def token_scores(model: HookedModel, head: Component, words: Sequence[str]) -> Float[Tensor, "query key"]:
     """How well a head's query of one word fits its key of another, both as the embedding gives them, in nats.
 
@@ -130,13 +180,26 @@ def token_scores(model: HookedModel, head: Component, words: Sequence[str]) -> F
     Raises:
         OptionError: The component is no head of this model, or a word is not a single token.
     """
-    if head not in model.components or head.head is None:
-        raise OptionError(f"{head} is no head of {model.info.name!r}; give one such as {model.components[0]}.")
+    _heads(model, (head,))
+    return _word_scores(model, words, head.layer)[head.head or 0]
+
+
+def all_token_scores(model: HookedModel, words: Sequence[str]) -> Float[Tensor, "head query key"]:
+    """What `token_scores` gives of every head, layer by layer.
+
+    Raises:
+        OptionError: A word is not a single token.
+    """
+    return torch.cat([_word_scores(model, words, layer) for layer in range(model.info.n_layers)])
+
+
+@torch.no_grad()
+def _word_scores(model: HookedModel, words: Sequence[str], layer: int) -> Float[Tensor, "head query key"]:
     ids = torch.tensor([_single(model, word) for word in words], device=model.device)
     read = model.family.embed(model.raw, ids[:, None])[None, :, 0]
-    queries, keys, _ = projected(model, head.layer, read, None)
-    scaling = model.family.scaling(model.family.blocks(model.raw)[head.layer])
-    return attention_scores(queries, keys, d_head=model.info.d_head, scaling=scaling)[0, head.head].cpu()
+    queries, keys, _ = projected(model, layer, read, None)
+    scaling = model.family.scaling(model.family.blocks(model.raw)[layer])
+    return attention_scores(queries, keys, d_head=model.info.d_head, scaling=scaling)[0].float().cpu()
 
 
 def _single(model: HookedModel, word: str) -> int:

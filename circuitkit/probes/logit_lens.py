@@ -25,6 +25,8 @@ class LogitLens:
         stages: Where the stream was read.
         logit_diff: Correct minus incorrect answer, in logits.
         rank: Tokens of the vocabulary above the correct answer: 0 where it is the top one.
+        other_rank: The same of another prompt's answer (the next prompt with a different one): how high up answers
+            of this task stand, whatever the prompt; None where all prompts have one answer.
         top: The most probable token.
         top_words: By stage, the commonest top tokens as text and in how many prompts they are on top.
         additive: False in post-LN models, whose streams pass a norm in every block: what is unembedded there was
@@ -34,6 +36,7 @@ class LogitLens:
     stages: tuple[str, ...]
     logit_diff: Float[Tensor, "stage prompt"]
     rank: Int[Tensor, "stage prompt"]
+    other_rank: Int[Tensor, "stage prompt"] | None
     top: Int[Tensor, "stage prompt"]
     top_words: tuple[tuple[tuple[str, int], ...], ...]
     additive: bool
@@ -47,6 +50,7 @@ class LogitLens:
                     "stage": name,
                     "logit_diff": self.logit_diff[i].double().mean().item(),
                     "median_rank": self.rank[i].median().item(),
+                    "median_other_rank": None if self.other_rank is None else self.other_rank[i].median().item(),
                     "top1": (self.rank[i] == 0).double().mean().item(),
                     "top_words": [{"text": text, "n_prompts": n} for text, n in self.top_words[i]],
                 }
@@ -83,14 +87,16 @@ def logit_lens(
         raise OptionError(f"Batch size {batch_size} is not positive; give a number from 1 up.")
     n_layers, n_prompts = model.info.n_layers, len(batch.pairs)
     diff = torch.zeros(n_layers + 1, n_prompts)
-    rank, top = (torch.zeros(n_layers + 1, n_prompts, dtype=torch.long) for _ in range(2))
-    done = 0
+    rank, other_rank, top = (torch.zeros(n_layers + 1, n_prompts, dtype=torch.long) for _ in range(3))
+    others, done = _other_answers(batch.correct_ids), 0
     for rows in shards(batch, batch_size):
         for stage, logits in enumerate(_stage_logits(model, batch, rows)):
             own = torch.arange(len(rows))
             correct = logits[own, batch.correct_ids[rows]]
             diff[stage, rows] = correct - logits[own, batch.incorrect_ids[rows]]
             rank[stage, rows] = (logits > correct[:, None]).sum(1)
+            if others is not None:
+                other_rank[stage, rows] = (logits > logits[own, others[rows]][:, None]).sum(1)
             top[stage, rows] = logits.argmax(1)
         done += len(rows)
         progress("logit lens", done, n_prompts)
@@ -98,6 +104,7 @@ def logit_lens(
         stages=("embed", *(f"block{layer}" for layer in range(n_layers))),
         logit_diff=diff,
         rank=rank,
+        other_rank=None if others is None else other_rank,
         top=top,
         top_words=tuple(_commonest(model, stage, n_words) for stage in top),
         additive=model.family.pre_norm,
@@ -115,6 +122,16 @@ def _stage_logits(
         model.family.unembed(model.raw, stream[own.to(stream.device), taken.answer_pos.to(stream.device)]).float().cpu()
         for stream in streams
     ]
+
+
+def _other_answers(correct: Int[Tensor, " prompt"]) -> Int[Tensor, " prompt"] | None:
+    """For each prompt the answer of the next one, in a circle, whose answer is another."""
+    ids, found = correct.tolist(), list[int]()
+    if len(set(ids)) < 2:
+        return None
+    for start, own in enumerate(ids):
+        found.append(next(other for other in (*ids[start + 1 :], *ids[:start]) if other != own))
+    return torch.tensor(found)
 
 
 def _commonest(model: HookedModel, top: Int[Tensor, " prompt"], n_words: int) -> tuple[tuple[str, int], ...]:

@@ -1,6 +1,7 @@
 """How alike the MLPs of two models are, every one with every other: the matrix behind their matching."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from jaxtyping import Float
@@ -36,6 +37,16 @@ class MlpSimilarity:
         """The matrix with the names of the MLPs."""
         teacher, student = ([f"MLP{layer}" for layer in range(n)] for n in self.values.shape)
         return pd.DataFrame(self.values.numpy(), index=teacher, columns=student)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The matrix with the names of the MLPs, as JSON."""
+        frame = self.frame()
+        return {
+            "method": self.method,
+            "teacher": list(frame.index),
+            "student": list(frame.columns),
+            "values": self.values.tolist(),
+        }
 
 
 def mlp_similarity(

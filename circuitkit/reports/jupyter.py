@@ -7,6 +7,7 @@ from circuitkit.core.component import Component
 from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.cell_map import Cell, CellMap, shade
 from circuitkit.reports.circuit_summary import circuit_summary
+from circuitkit.reports.measure_views import label_maps_html, logit_lens_html, mlp_pca_html, mlp_similarity_html
 from circuitkit.reports.notebook_view import NotebookTable, notebook_view
 from circuitkit.reports.numerals import fixed, interval
 from circuitkit.reports.patching_summary import patching_summary
@@ -113,6 +114,10 @@ _VIEWS: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], str]] = {
     ("circuitkit.roles.result", "RoleResult"): role_summary,
     ("circuitkit.probes.result", "ProbeResult"): probe_summary,
     ("circuitkit.probes.patching_map", "PatchingMap"): patching_summary,
+    ("circuitkit.probes.geometry", "LabelMaps"): label_maps_html,
+    ("circuitkit.probes.pca", "MlpPca"): mlp_pca_html,
+    ("circuitkit.probes.mlp_similarity", "MlpSimilarity"): mlp_similarity_html,
+    ("circuitkit.probes.logit_lens", "LogitLens"): logit_lens_html,
     ("circuitkit.experiments.study", "Study"): study_summary,
 }
 """Module and name of every result that a notebook shows, and how."""

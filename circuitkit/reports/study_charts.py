@@ -41,6 +41,8 @@ def chart_figure(id_: str, chart: ChartRecord) -> Figure:
 
 
 def _from_zero(chart: ChartRecord) -> dict[str, Any]:
+    if chart.log_y:
+        return {"type": "log", "nticks": 9, "exponentformat": "none"}
     known = [y for series in chart.series for y in (*series.y, *(series.low or ())) if y is not None]
     return {"rangemode": "tozero"} if chart.kind == "bars" or min(known, default=-1.0) >= 0 else {}
 

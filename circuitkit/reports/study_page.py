@@ -10,7 +10,17 @@ from circuitkit.reports.pages import Context, provenance
 from circuitkit.reports.records import read_record
 from circuitkit.reports.study_charts import chart_figure
 from circuitkit.reports.study_heatmap import heatmap_figure
-from circuitkit.reports.study_record import ChartRecord, ColumnRecord, HeatmapRecord, StudyRecord, TableRecord
+from circuitkit.reports.study_record import (
+    ChartRecord,
+    ColumnRecord,
+    FigureRecord,
+    HeatmapRecord,
+    ScatterRecord,
+    SeriesRecord,
+    StudyRecord,
+    TableRecord,
+)
+from circuitkit.reports.study_scatter import scatter_figure
 
 _OPEN_UP_TO = 40  # rows of a table that is shown without being asked for
 _MOST_ROWS = 1000
@@ -40,13 +50,15 @@ def study_page(result: Mapping[str, Any]) -> Context:
     }
 
 
-def _figure(id_: str, figure: ChartRecord | HeatmapRecord) -> Figure:
+def _figure(id_: str, figure: FigureRecord) -> Figure:
     check_figure(figure)
-    return heatmap_figure(id_, figure) if isinstance(figure, HeatmapRecord) else chart_figure(id_, figure)
+    if isinstance(figure, HeatmapRecord):
+        return heatmap_figure(id_, figure)
+    return scatter_figure(id_, figure) if isinstance(figure, ScatterRecord) else chart_figure(id_, figure)
 
 
-def check_figure(figure: ChartRecord | HeatmapRecord) -> None:
-    """Check that a figure has as many values as places.
+def check_figure(figure: FigureRecord) -> None:
+    """Check that a figure has as many values as places, and none that its axis cannot show.
 
     Raises:
         ResultError: It has not.
@@ -54,11 +66,18 @@ def check_figure(figure: ChartRecord | HeatmapRecord) -> None:
     if isinstance(figure, HeatmapRecord):
         _check_shape(figure)
         return
-    for series in figure.series:
-        ends = [part for part in (series.low, series.high) if part is not None]
-        if any(len(part) != len(series.x) for part in (series.y, *ends)):
+    parts = figure.groups if isinstance(figure, ScatterRecord) else figure.series
+    for part in parts:
+        ends = (part.low, part.high) if isinstance(part, SeriesRecord) else ()
+        if any(values is not None and len(values) != len(part.x) for values in (part.y, *ends)):
             raise ResultError(
                 f"Result is broken at the figure {figure.title!r}: its values are not as many as its places."
+            )
+    if isinstance(figure, ChartRecord) and figure.log_y:
+        known = [v for part in figure.series for v in (*part.y, *(part.low or ())) if v is not None]
+        if min(known, default=1.0) <= 0:
+            raise ResultError(
+                f"Result is broken at the figure {figure.title!r}: its axis is logarithmic, its values not."
             )
 
 
@@ -71,11 +90,11 @@ def _check_shape(figure: HeatmapRecord) -> None:
 
 
 def _blocks(record: StudyRecord, drawn: Mapping[str, Figure]) -> list[Context]:
-    """Figures in rows: a chart alone; heatmaps two by two, such as teacher and student."""
+    """Figures in rows: a chart alone; matrices and planes two by two, such as teacher and student."""
     blocks: list[Context] = []
     for name, figure in record.figures.items():
         part = {"title": figure.title, "note": figure.note, "figure": drawn[name]}
-        wide = not isinstance(figure, HeatmapRecord)
+        wide = isinstance(figure, ChartRecord)
         if blocks and not wide and not blocks[-1]["wide"] and len(blocks[-1]["parts"]) < 2:
             blocks[-1]["parts"].append(part)
         else:

@@ -49,6 +49,7 @@ class ChartRecord(Record):
     series: tuple[SeriesRecord, ...]
     levels: tuple[tuple[str, float], ...] = ()
     note: str = ""
+    log_y: bool = False
 
 
 class HeatmapRecord(Record):
@@ -67,7 +68,27 @@ class HeatmapRecord(Record):
     note: str = ""
 
 
-FigureRecord = Annotated[ChartRecord | HeatmapRecord, Field(discriminator="kind")]
+class PointsRecord(Record):
+    """Points of one colour."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+class ScatterRecord(Record):
+    """Points in a plane, both axes on one scale."""
+
+    kind: Literal["scatter"]
+    title: str
+    x_title: str
+    y_title: str
+    groups: tuple[PointsRecord, ...] = Field(min_length=1)
+    note: str = ""
+
+
+FigureRecord = ChartRecord | HeatmapRecord | ScatterRecord
+AnyFigure = Annotated[FigureRecord, Field(discriminator="kind")]
 
 
 class StudyRecord(Record):
@@ -82,5 +103,5 @@ class StudyRecord(Record):
     findings: tuple[str, ...]
     caution: str
     tables: dict[str, TableRecord]
-    figures: dict[str, FigureRecord]
+    figures: dict[str, AnyFigure]
     warnings: tuple[str, ...] = ()

@@ -6,9 +6,17 @@ from typing import Any
 
 from circuitkit.reports.notebook_view import NotebookTable, notebook_view
 from circuitkit.reports.numerals import count, fixed, interval
+from circuitkit.reports.point_plane import PointPlane, point_plane
 from circuitkit.reports.records import read_record
 from circuitkit.reports.study_page import check_figure, table_rows
-from circuitkit.reports.study_record import ChartRecord, HeatmapRecord, SeriesRecord, StudyRecord, TableRecord
+from circuitkit.reports.study_record import (
+    ChartRecord,
+    HeatmapRecord,
+    ScatterRecord,
+    SeriesRecord,
+    StudyRecord,
+    TableRecord,
+)
 from circuitkit.reports.value_grid import ValueCell, ValueGrid, number_cell
 from circuitkit.reports.verdict import Verdict
 
@@ -28,7 +36,8 @@ def study_summary(result: Mapping[str, Any]) -> str:
     return notebook_view(
         verdict=Verdict(headline=record.title, support=record.findings, caution=record.caution),
         warnings=record.warnings,
-        grids=[_grid(figure) for figure in record.figures.values()],
+        grids=[_grid(figure) for figure in record.figures.values() if not isinstance(figure, ScatterRecord)],
+        planes=[_plane(figure) for figure in record.figures.values() if isinstance(figure, ScatterRecord)],
         tables=[_table(table) for table in record.tables.values()],
     )
 
@@ -36,6 +45,17 @@ def study_summary(result: Mapping[str, Any]) -> str:
 def _grid(figure: ChartRecord | HeatmapRecord) -> ValueGrid:
     check_figure(figure)
     return _matrix(figure) if isinstance(figure, HeatmapRecord) else _chart(figure)
+
+
+def _plane(figure: ScatterRecord) -> PointPlane:
+    check_figure(figure)
+    return point_plane(
+        name=figure.title,
+        x_title=figure.x_title,
+        y_title=figure.y_title,
+        groups=[(group.name, group.x, group.y) for group in figure.groups],
+        note=figure.note,
+    )
 
 
 def _matrix(figure: HeatmapRecord) -> ValueGrid:
