@@ -8,3 +8,9 @@ def printable(text: str) -> str:
     written. Written out inside JSON it is still the same string when read back.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def shown_token(text: str) -> str:
+    """A token as a table shows it: without the blanks around it, or quoted where nothing else would be seen of it."""
+    bare = text.strip()
+    return bare if bare and bare.isprintable() else repr(text)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from circuitkit.core.bootstrap import BootstrapWeights, percentile_interval
 from circuitkit.core.progress import Progress, silent
+from circuitkit.core.utf8 import shown_token
 from circuitkit.experiments.lens_figures import lens_figures
 from circuitkit.experiments.make_study import make_study
 from circuitkit.experiments.pair import PairMeasurements
@@ -92,7 +93,7 @@ def _stages_table(lenses: Mapping[str, LogitLens], weights: BootstrapWeights | N
                     "median_rank": int(lens.rank[i].median()) + 1,
                     "top1": float((rank == 0).double().mean()),
                     "top1_ci95": _ends((rank == 0).double(), weights),
-                    "word": text[0].strip() or repr(text[0]),
+                    "word": shown_token(text[0]),
                     "word_share": text[1] / len(rank),
                 }
             )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from circuitkit.core.utf8 import shown_token
 from circuitkit.reports.measure_record import LabelMapsRecord, LensRecord, Matrix, MlpPcaRecord, MlpSimilarityRecord
 from circuitkit.reports.notebook_view import NotebookTable, notebook_view
 from circuitkit.reports.numerals import count, fixed, share
@@ -178,9 +179,7 @@ def logit_lens_html(result: Mapping[str, Any]) -> str:
                         fixed(stage.logit_diff),
                         count(int(stage.median_rank) + 1),
                         share(stage.top1),
-                        ", ".join(
-                            f"{word.text.strip() or repr(word.text)} ({word.n_prompts})" for word in stage.top_words
-                        ),
+                        ", ".join(f"{shown_token(word.text)} ({word.n_prompts})" for word in stage.top_words),
                     )
                     for stage in record.stages
                 ],

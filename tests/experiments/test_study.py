@@ -10,7 +10,7 @@ from circuitkit.core.errors import OptionError, ResultError
 from circuitkit.experiments.catalogue import STUDIES
 from circuitkit.experiments.experiment import check_study, experiment, run_study
 from circuitkit.experiments.study import Study
-from circuitkit.experiments.study_figure import Chart, Heatmap, Series, figure_dict, read_figure
+from circuitkit.experiments.study_figure import Chart, Heatmap, Points, Scatter, Series, figure_dict, read_figure
 from circuitkit.experiments.study_options import StudyOptions, level_range, option_names, parse_levels
 from circuitkit.experiments.study_table import Column, StudyTable
 
@@ -54,6 +54,12 @@ def example() -> Study:
         limits=(0.0, 1.0),
         marks=((0, 0),),
     )
+    plane = Scatter(
+        title="plane",
+        x_title="first",
+        y_title="second",
+        groups=(Points(name="5", x=(1.0, 2.0), y=(0.5, -3.0)), Points(name="6", x=(), y=())),
+    )
     return Study(
         name="example",
         title="An example",
@@ -63,7 +69,7 @@ def example() -> Study:
         findings=("It is found.",),
         caution="Nothing.",
         tables={"numbers": table},
-        figures={"lines": chart, "matrix": heat},
+        figures={"lines": chart, "matrix": heat, "plane": plane},
         settings={"seed": 0},
         notices=("a notice",),
         made_with={"command": None, "device": "cpu", "dtype": "float32", "versions": {}},
@@ -167,6 +173,6 @@ def test_studies_share_what_was_measured(monkeypatch):
 
     monkeypatch.setattr("circuitkit.alignment.comparison.influence", refuse)
     monkeypatch.setattr("circuitkit.experiments.pair.measure_similarity", refuse)
-    for name in ("sensitivity", "robustness", "mlp"):
+    for name in ("sensitivity", "robustness", "mlp", "qk", "pca", "logit-lens"):
         assert run_study(name, [pair]).name == name
     assert run_study("noise", [pair], StudyOptions(levels=(0.0, 1.0), repeats=1)).findings

@@ -1,31 +1,14 @@
 """The logit lens against the raw language-model head."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from brute_force import MODULES
+from brute_lens import HEADS, streams_of
 from tiny_tasks import labelled
 
 from circuitkit.core.errors import OptionError
 from circuitkit.probes.logit_lens import logit_lens
-
-HEADS = {
-    "gpt2": lambda raw, x: raw.lm_head(raw.transformer.ln_f(x)),
-    "bert": lambda raw, x: raw.cls(x),
-    "distilbert": lambda raw, x: raw.vocab_projector(raw.vocab_layer_norm(raw.activation(raw.vocab_transform(x)))),
-    "llama": lambda raw, x: raw.lm_head(raw.model.norm(x)),
-}
-
-
-@torch.no_grad()
-def streams_of(raw, family, ids):
-    """The stream before the first block and behind each, and the logits."""
-    streams, blocks = [], raw.get_submodule(MODULES[family][0])
-    handles = [module.register_forward_hook(lambda _m, _a, output: streams.append(output)) for module in blocks]
-    handles.append(blocks[0].register_forward_pre_hook(lambda _m, args: streams.append(args[0])))
-    logits = raw(ids).logits
-    for handle in handles:
-        handle.remove()
-    return streams, logits
 
 
 def test_lens_reads_every_stream_by_the_models_own_head(tiny_model):
@@ -42,6 +25,10 @@ def test_lens_reads_every_stream_by_the_models_own_head(tiny_model):
             correct, incorrect = logits[batch.correct_ids[row]], logits[batch.incorrect_ids[row]]
             torch.testing.assert_close(found.logit_diff[stage, row], correct - incorrect, atol=1e-4, rtol=0)
             assert found.rank[stage, row] == (logits > correct).sum()
+            foreign = next(
+                x for x in (*batch.correct_ids[row + 1 :], *batch.correct_ids) if x != batch.correct_ids[row]
+            )
+            assert found.other_rank[stage, row] == (logits > logits[foreign]).sum()
             assert found.top[stage, row] == logits.argmax()
         torch.testing.assert_close(logits, last, atol=1e-4, rtol=0)
 
@@ -51,5 +38,9 @@ def test_summary_counts_what_is_on_top(tiny_models):
     for stage, words in zip(found.to_dict()["stages"], found.top_words, strict=True):
         assert [word["n_prompts"] for word in stage["top_words"]] == sorted((n for _, n in words), reverse=True)
         assert 0 <= stage["top1"] <= 1
+    batch = labelled(tiny_models["gpt2"])
+    same = replace(batch, correct_ids=torch.full_like(batch.correct_ids, 7))
+    alone = logit_lens(tiny_models["gpt2"], same)
+    assert alone.other_rank is None and alone.to_dict()["stages"][0]["median_other_rank"] is None
     with pytest.raises(OptionError, match="Batch size 0"):
         logit_lens(tiny_models["gpt2"], labelled(tiny_models["gpt2"]), batch_size=0)

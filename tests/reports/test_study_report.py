@@ -1,6 +1,7 @@
 """The page of a study: every finding, table and figure is in it, broken ones are named, nothing is taken for markup."""
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 
@@ -9,6 +10,7 @@ from circuitkit.core.run_directory import Run
 from circuitkit.reports.html import render
 from circuitkit.reports.study_charts import chart_figure
 from circuitkit.reports.study_record import ChartRecord
+from circuitkit.reports.study_summary import study_summary
 
 CARD = {"family": "gpt2", "n_layers": 2, "n_heads": 2, "d_model": 8, "n_params": 10, "weights_sha256": "0" * 64}
 
@@ -89,6 +91,17 @@ def study() -> dict:
                 "marks": [[0, 0]],
                 "note": "",
             },
+            "plane": {
+                "kind": "scatter",
+                "title": "A plane",
+                "x_title": "first",
+                "y_title": "second",
+                "groups": [
+                    {"name": "<b>5</b>", "x": [1.0, 2.0], "y": [0.5, -3.25]},
+                    {"name": "6", "x": [0.0], "y": [0.125]},
+                ],
+                "note": "Coloured.",
+            },
         },
     }
 
@@ -116,7 +129,7 @@ def test_everything_is_on_the_page(tmp_path):
         assert wanted in text
     assert "never shown" not in text
     figures = data_of(text)["figures"]
-    assert [figure["id"] for figure in figures] == ["figure-0", "figure-1", "figure-2"]
+    assert [figure["id"] for figure in figures] == ["figure-0", "figure-1", "figure-2", "figure-3"]
     assert all(f'id="{figure["id"]}"' in text for figure in figures)
     line = figures[0]["data"][0]
     assert line["y"] == [0.5, 0.1]
@@ -125,6 +138,37 @@ def test_everything_is_on_the_page(tmp_path):
     assert figures[1]["data"][0]["error_y"]["array"] == [pytest.approx(0.1)]
     assert figures[2]["data"][0]["z"] == [[0.25], [None]]
     assert figures[2]["data"][0]["text"] == [["0.25 \u2605"], [""]]
+    plane = figures[3]
+    assert [(t["name"], t["x"], t["y"]) for t in plane["data"]] == [
+        ("<b>5</b>", [1.0, 2.0], [0.5, -3.25]),
+        ("6", [0.0], [0.125]),
+    ]
+    assert len({t["marker"]["color"] for t in plane["data"]}) == 2
+    assert plane["layout"]["yaxis"]["scaleanchor"] == "x" and plane["layout"]["yaxis"]["scaleratio"] == 1
+
+
+def test_logarithmic_axes_refuse_what_they_cannot_show():
+    chart = {**study()["figures"]["lines"], "log_y": True}
+    drawn = chart_figure("f", ChartRecord.model_validate(chart))
+    assert drawn.layout["yaxis"]["type"] == "log"
+    assert "type" not in chart_figure("f", ChartRecord.model_validate({**chart, "log_y": False})).layout["yaxis"]
+
+
+def test_notebooks_show_planes_as_drawings():
+    """Every point is a circle with its place in words; one unit is as long across as up, and up is up."""
+    tree = ElementTree.fromstring(study_summary(study()).replace("&nbsp;", " "))
+    assert "script" not in {element.tag for element in tree.iter()}
+    circles = list(tree.iter("circle"))
+    assert [c.find("title").text for c in circles] == [
+        "<b>5</b>: 1.000, 0.500",
+        "<b>5</b>: 2.000, -3.250",
+        "6: 0.000, 0.125",
+    ]
+    places = [(float(c.get("cx")), float(c.get("cy"))) for c in circles]
+    assert len({c.get("fill") for c in circles}) == 2
+    across, down = places[1][0] - places[0][0], places[1][1] - places[0][1]
+    assert down / across == pytest.approx(3.75, abs=0.01)
+    assert all(0 <= x <= 274 and 0 <= y <= 250 for x, y in places)
 
 
 def test_many_points_have_a_band():
@@ -144,6 +188,15 @@ def test_many_points_have_a_band():
         (lambda r: r["figures"]["matrix"].update(values=[[1.0]]), "do not fit its rows"),
         (lambda r: r["figures"]["lines"]["series"][0].update(y=[1.0]), "not as many"),
         (lambda r: r["figures"]["lines"].update(kind="pie"), "figures.lines"),
+        (lambda r: r["figures"]["plane"]["groups"][0].update(y=[1.0]), "not as many"),
+        (lambda r: r["figures"]["plane"].update(groups=[]), "figures.plane"),
+        (
+            lambda r: (
+                r["figures"]["lines"].update(log_y=True),
+                r["figures"]["lines"]["series"][0].update(y=[0.0, 1.0]),
+            ),
+            "logarithmic",
+        ),
         (lambda r: r["tables"]["levels"]["rows"][0].update(a="much"), "'much' is no number"),
         (lambda r: r.update(models={}), "models"),
     ],
