@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from circuitkit.reports.line_figures import level
+from circuitkit.reports.line_figures import level, spans_decades
 from circuitkit.reports.maps import Figure
 from circuitkit.reports.numerals import fixed, interval
 from circuitkit.reports.study_record import ChartRecord, SeriesRecord
@@ -33,17 +33,17 @@ def chart_figure(id_: str, chart: ChartRecord) -> Figure:
             "margin": {"l": 62, "r": 12, "t": 30 + 22 * (1 + len(chart.series) // 3), "b": 110 if long else 56},
             "legend": {"orientation": "h", "traceorder": "normal", "x": 0, "y": 1.02, "yanchor": "bottom"},
             "xaxis": {"title": {"text": chart.x_title, "standoff": 10}, "fixedrange": True, "automargin": True},
-            "yaxis": {"title": {"text": chart.y_title}, "fixedrange": True, "nticks": 7, **_from_zero(chart)},
+            "yaxis": {"title": {"text": chart.y_title}, "fixedrange": True, "nticks": 7, **_scale(chart)},
             "shapes": [level(value, "y") for _, value in chart.levels],
             "annotations": [_level_name(name, value) for name, value in chart.levels],
         },
     )
 
 
-def _from_zero(chart: ChartRecord) -> dict[str, Any]:
-    if chart.log_y:
-        return {"type": "log", "nticks": 9, "exponentformat": "none"}
+def _scale(chart: ChartRecord) -> dict[str, Any]:
     known = [y for series in chart.series for y in (*series.y, *(series.low or ())) if y is not None]
+    if chart.log_y:
+        return {"type": "log", "dtick": 1 if spans_decades(known or [1.0]) else "D1", "exponentformat": "none"}
     return {"rangemode": "tozero"} if chart.kind == "bars" or min(known, default=-1.0) >= 0 else {}
 
 
