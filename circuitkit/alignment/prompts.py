@@ -1,5 +1,6 @@
 """The same prompts for two models."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +22,7 @@ def shared_batches(
     n_prompts: int,
     seed: int,
     need_corrupted: bool,
+    counterfactuals: bool | Sequence[str] = False,
     least_even: int | None = None,
     progress: Progress = silent,
 ) -> tuple[PromptBatch, PromptBatch]:
@@ -31,13 +33,21 @@ def shared_batches(
     Clean prompts are the same text for both. A corrupted partner may differ where the models tokenise
     differently, since it is drawn to be as long as its clean prompt.
 
-    `least_even` is that of `build_batch`; a prompt must be as long as its partner to both models.
+    `counterfactuals` and `least_even` are those of `build_batch`; a kind is left out for both if one model lacks
+    it, and a prompt must be as long as its partner to both.
 
     Raises:
-        TaskError: Fewer than half of the prompts can be used with both models.
+        TaskError: Fewer than half of the prompts can be used with both models, or they share no counterfactual kind.
+        OptionError: A counterfactual kind is unknown.
     """
     read = partial(
-        usable_prompts, task, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted, progress=progress
+        usable_prompts,
+        task,
+        n_prompts=n_prompts,
+        seed=seed,
+        need_corrupted=need_corrupted,
+        counterfactuals=counterfactuals,
+        progress=progress,
     )
     alike = read_alike(teacher, student)
     t = read(teacher, stage=PROMPTS if alike else TEACHER_PROMPTS)
@@ -50,6 +60,7 @@ def shared_batches(
             f"Only {len(common)} of {total} prompts of task {task.name!r} can be used with both models; wanted at "
             f"least half. {reasons} Use another task or change its prompts."
         )
+    t, s = _with_kinds_of_both(t, s)
     dropped = _dropped_by_either(t.dropped, s.dropped)
     sides = t.only(common, dropped=dropped), s.only(common, dropped=dropped)
     if least_even is not None:
@@ -58,6 +69,18 @@ def shared_batches(
     students = teachers if alike else assemble(sides[1])
     assert [pair.clean for pair in teachers.pairs] == [pair.clean for pair in students.pairs]
     return teachers, students
+
+
+def _with_kinds_of_both(teacher: UsablePrompts, student: UsablePrompts) -> tuple[UsablePrompts, UsablePrompts]:
+    """Only the counterfactual kinds that both models read; what is said of either's kinds is said of both."""
+    kinds = tuple(kind for kind in teacher.kinds if kind in student.kinds)
+    if teacher.kinds and not kinds:
+        raise TaskError(
+            f"Of the counterfactual kinds of task {teacher.task.name!r} the teacher reads {', '.join(teacher.kinds)} "
+            f"and the student {', '.join(student.kinds)}; wanted one that both read. Add kinds to the task."
+        )
+    about = tuple(dict.fromkeys((*teacher.about_kinds, *student.about_kinds)))
+    return replace(teacher, kinds=kinds, about_kinds=about), replace(student, kinds=kinds, about_kinds=about)
 
 
 def _with_texts_of(teacher: UsablePrompts, student: UsablePrompts) -> UsablePrompts:

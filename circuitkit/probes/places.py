@@ -10,6 +10,7 @@ from torch import Tensor
 from circuitkit.core.errors import OptionError
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.batch import PromptBatch
+from circuitkit.tasks.position_groups import position_groups
 
 Positions = Literal["labels", "tokens"]
 OTHERS, ALL = "other tokens", "all tokens"
@@ -36,8 +37,8 @@ class PatchPlaces:
 def patch_places(model: HookedModel, batch: PromptBatch, positions: Positions | str) -> PatchPlaces:
     """Group the positions of prompts whose corrupted partners have their tokens at the same positions.
 
-    `labels`: every label is the word that holds it (of END the tokens of its word up to the answer), in the order of
-    their mean positions, then the tokens of no label. `tokens`: every position by itself.
+    `labels`: the tokens of every label (of END those of the last word up to the answer), in the order of their mean
+    positions, then the tokens of no label. `tokens`: every position by itself.
 
     Args:
         model: The model that reads them.
@@ -67,16 +68,9 @@ def patch_places(model: HookedModel, batch: PromptBatch, positions: Positions | 
 def _labels(batch: PromptBatch) -> dict[str, Bool[Tensor, "prompt pos"]]:
     if not batch.label_positions:
         raise OptionError(f"The prompts of task {batch.task.name!r} share no labels; use --positions tokens.")
-    mask, words = batch.clean.mask, batch.clean.words
-    row = torch.arange(len(mask))
-    found: dict[str, Tensor] = {}
-    for label, at in sorted(batch.label_positions.items(), key=lambda item: item[1].double().mean().item()):
-        here = torch.zeros_like(mask)
-        here[row, at] = True
-        word = words[row, at]
-        found[label] = here | ((words == word[:, None]) & (word >= 0)[:, None] & mask)
-    others = mask & ~torch.stack(list(found.values())).any(0)
-    return {**found, OTHERS: others} if bool(others.any()) else found
+    groups = position_groups(batch)
+    *labels, others = zip(groups.names, groups.masks, strict=True)
+    return {**dict(labels), OTHERS: others[1]} if bool(others[1].any()) else dict(labels)
 
 
 def _tokens(model: HookedModel, batch: PromptBatch) -> dict[str, Bool[Tensor, "prompt pos"]]:

@@ -1,7 +1,7 @@
 """From a task's prompt pairs to the tokens that one model is measured on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Int
@@ -40,9 +40,12 @@ class PromptBatch:
         positional: False where prompts cannot be grouped: means are over all positions but padding.
         label_positions: Label to position of the last token of its span in the clean prompt; END is the
             answer position.
+        label_starts: Label to position of the first token of its span; of END of the last word, or the mask token.
         dropped: The prompts that could not be used.
         notices: Plain facts, one line each, that a user must see.
         about_means: Those of them that matter only where means are taken over prompts.
+        counterfactuals: Kind of counterfactual to the clean prompts changed by it, as wide as `clean`, each row with
+            as many tokens as its clean prompt and its labels at the same positions; empty unless asked for.
     """
 
     task: TaskInfo
@@ -58,6 +61,8 @@ class PromptBatch:
     dropped: tuple[Dropped, ...]
     notices: tuple[str, ...]
     about_means: tuple[str, ...] = ()
+    label_starts: Mapping[str, Int[Tensor, " prompt"]] = field(default_factory=dict)
+    counterfactuals: Mapping[str, TokenBlock] = field(default_factory=dict)
 
     @property
     def n_even(self) -> int:
@@ -73,6 +78,7 @@ def build_batch(
     n_prompts: int = 384,
     seed: int = 0,
     need_corrupted: bool = True,
+    counterfactuals: bool | Sequence[str] = False,
     least_even: int | None = None,
     progress: Progress = silent,
 ) -> PromptBatch:
@@ -85,16 +91,28 @@ def build_batch(
         seed: Seed of the draw.
         need_corrupted: Whether every prompt needs its corrupted partner (it does not for the ablations `mean`
             and `zero`).
+        counterfactuals: Whether every prompt needs its counterfactuals, of all kinds that the task names or of those
+            given here. A kind that fewer than half of the prompts have in a form that the model reads with as many
+            tokens is left out, with a notice; then prompts that lack one of the others are dropped and counted. Of a
+            task that names no kinds, the corrupted prompts of equal length are the only kind, `corrupted`.
         least_even: Leave out prompts whose corrupted partner has another number of tokens, if at least so many others
             remain: one such prompt is enough to make a batch not positional. None keeps them.
         progress: Called as prompts are drawn and read.
 
     Raises:
-        TaskError: Fewer than half of the prompts can be used, or n_prompts is not positive.
+        TaskError: Fewer than half of the prompts can be used, n_prompts is not positive, or counterfactuals are asked
+            for that the task does not have.
+        OptionError: A counterfactual kind is unknown.
         ModelError: The tokenizer cannot say where its tokens are in the text, or lacks a mask token.
     """
     found = usable_prompts(
-        task, model, n_prompts=n_prompts, seed=seed, need_corrupted=need_corrupted, progress=progress
+        task,
+        model,
+        n_prompts=n_prompts,
+        seed=seed,
+        need_corrupted=need_corrupted,
+        counterfactuals=counterfactuals,
+        progress=progress,
     )
     if least_even is not None:
         (found,) = without_uneven(found, least=least_even)
@@ -128,4 +146,8 @@ def assemble(prompts: UsablePrompts) -> PromptBatch:
         dropped=prompts.dropped,
         notices=(*prompts.notices, *grouping.notices),
         about_means=grouping.notices,
+        label_starts={label: torch.tensor([reading.starts[label] for reading in clean]) for label in shared},
+        counterfactuals={
+            kind: stack_readings([row.counterfactuals[kind] for row in kept], width=width) for kind in prompts.kinds
+        },
     )

@@ -6,6 +6,7 @@ from random import Random
 
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.schema import IntegerSlot, ListSlot, TaskDefinition
+from circuitkit.tasks.task import Alike
 
 
 def stream(seed: int, index: int, purpose: str) -> Random:
@@ -60,6 +61,13 @@ def draw_other(words: Sequence[str], avoid: set[str], rng: Random) -> str:
     return rng.choice(left)
 
 
+def narrow(words: Sequence[str], old: str, avoid: set[str], alike: Alike | None) -> Sequence[str]:
+    """The words that may well replace an old one; all of them if none is left otherwise."""
+    if alike is None:
+        return words
+    return [word for word in words if word not in avoid and alike(old, word)] or words
+
+
 def _with_bounds(definition: TaskDefinition, used: set[str]) -> set[str]:
     """The used slots and those that bound them."""
     wanted = set(used)
@@ -69,9 +77,24 @@ def _with_bounds(definition: TaskDefinition, used: set[str]) -> set[str]:
     return wanted
 
 
-def _draw_integer(name: str, slot: IntegerSlot, values: Mapping[str, str], rng: Random) -> str:
+def _limits(name: str, slot: IntegerSlot, values: Mapping[str, str]) -> tuple[int, int]:
     low = slot.low if slot.above is None else max(slot.low, int(values[slot.above]) + 1)
     high = slot.high if slot.at_most is None else min(slot.high, int(values[slot.at_most]))
     if low > high:
         raise TaskError(f"Slot {name!r} has no whole number left between {low} and {high}; widen its low and high.")
+    return low, high
+
+
+def whole_numbers(name: str, slot: IntegerSlot, values: Mapping[str, str]) -> list[str]:
+    """All that a slot may hold beside the values of the slots before it.
+
+    Raises:
+        TaskError: There is no such number.
+    """
+    low, high = _limits(name, slot, values)
+    return [f"{number:0{slot.digits}d}" for number in range(low, high + 1)]
+
+
+def _draw_integer(name: str, slot: IntegerSlot, values: Mapping[str, str], rng: Random) -> str:
+    low, high = _limits(name, slot, values)
     return f"{rng.randint(low, high):0{slot.digits}d}"

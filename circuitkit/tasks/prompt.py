@@ -1,7 +1,7 @@
 """One clean prompt with its corrupted partner and the two answers that are compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 MASK = "[MASK]"
@@ -16,6 +16,22 @@ UNNAMED = "(not named)"
 Span = tuple[int, int]
 
 
+_NONE: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counterfactual:
+    """A prompt changed by one of the kinds that a task names.
+
+    Attributes:
+        text: The prompt, without an answer.
+        labels: The clean prompt's labels as character spans in `text`; without those whose place is not known.
+    """
+
+    text: str
+    labels: Mapping[str, Span]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptPair:
     """A clean prompt, its corrupted partner and two answers.
@@ -28,6 +44,7 @@ class PromptPair:
         template: Prompts of one template have the same structure.
         labels: Label to character span (start, end) in `clean`; END is the last word.
         corrupted_labels: The same labels in `corrupted`; empty without one.
+        counterfactuals: Kind to the clean prompt changed by it; only those that were asked for or written down.
     """
 
     clean: str
@@ -37,6 +54,7 @@ class PromptPair:
     template: str
     labels: Mapping[str, Span]
     corrupted_labels: Mapping[str, Span]
+    counterfactuals: Mapping[str, str] = field(default_factory=lambda: _NONE)
 
 
 @lru_cache(maxsize=4096)

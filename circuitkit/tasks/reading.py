@@ -9,7 +9,7 @@ from circuitkit.core.errors import ModelError
 from circuitkit.tasks.encoding import Encoding, encode
 from circuitkit.tasks.pool import Pool
 from circuitkit.tasks.prompt import END, MASK, Span
-from circuitkit.tasks.words import last_token, token_words
+from circuitkit.tasks.words import label_tokens, token_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class Reading:
         correct_id: The token that stands for the right answer.
         incorrect_id: The token that stands for the distractor.
         labels: Label to position of the last token of its span; END is the answer position.
+        starts: Label to position of the first token of its span; of END of the last word, or the mask token.
         n_unknown: How many tokens of the prompt are the unknown token.
     """
 
@@ -32,6 +33,7 @@ class Reading:
     correct_id: int
     incorrect_id: int
     labels: Mapping[str, int]
+    starts: Mapping[str, int]
     n_unknown: int
 
 
@@ -117,13 +119,18 @@ class PromptReader:
             special or token == self.tokenizer.mask_token_id
             for special, token in zip(tokens.encoding.special, ids, strict=True)
         ]
-        positions: dict[str, int] = {}
-        for label, span in labels.items():
-            place = tokens.answer_pos if label == END else last_token(offsets, hidden, span)
-            if place is None:
-                return Unusable(f"no token before the answer holds the label {label}")
-            positions[label] = place
         words = token_words(tokens.text, offsets, hidden)
+        positions: dict[str, int] = {}
+        starts: dict[str, int] = {}
+        for label, span in labels.items():
+            found = label_tokens(offsets, hidden, span)
+            if label == END:
+                starts[label] = found[0] if found is not None and self.is_causal else tokens.answer_pos
+                positions[label] = tokens.answer_pos
+                continue
+            if found is None:
+                return Unusable(f"no token before the answer holds the label {label}")
+            starts[label], positions[label] = found
         return Reading(
             ids=tuple(self._tokens.setdefault(token, token) for token in ids),
             words=self._words.one(words, words),
@@ -131,6 +138,7 @@ class PromptReader:
             correct_id=tokens.correct_id,
             incorrect_id=tokens.incorrect_id,
             labels=self._labels.one(tuple(positions.items()), positions),
+            starts=self._labels.one(tuple(starts.items()), starts),
             n_unknown=sum(
                 token == self.tokenizer.unk_token_id and not special
                 for token, special in zip(ids, tokens.encoding.special, strict=True)

@@ -1,19 +1,22 @@
 """Prompts that are written out, one JSON object a line."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.drawing import pick_order
-from circuitkit.tasks.prompt import END, UNNAMED, PromptPair, Span, last_word
+from circuitkit.tasks.prompt import END, UNNAMED, Counterfactual, PromptPair, Span, last_word
 from circuitkit.tasks.task import Alike
+from circuitkit.tasks.toml_part import KIND_NAME
 
 Fields = Mapping[str, object]
 
 _REQUIRED = ("clean", "correct", "incorrect")
-_OPTIONAL = ("corrupted", "template", "labels", "corrupted_labels", "id")  # id: the user's own, not read
+_OPTIONAL = ("corrupted", "counterfactuals", "template", "labels", "corrupted_labels", "id")
+"""The `id` is the user's own and is not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,22 @@ class RowSource:
     def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
         """The pair of one row of the file."""
         return self.rows[index]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Every kind that any row has, in the order in which they come up."""
+        return tuple(dict.fromkeys(kind for pair in self.rows for kind in pair.counterfactuals))
+
+    def varies(self, kind: str) -> bool:
+        """They are written down."""
+        return False
+
+    def counterfactual(
+        self, index: int, kind: str, *, seed: int, attempt: int, alike: Alike | None = None
+    ) -> Counterfactual | None:
+        """The row's own; nothing says where its labels are, but END is its last word."""
+        text = self.rows[index].counterfactuals.get(kind)
+        return None if text is None else Counterfactual(text=text, labels={END: last_word(text)})
 
 
 def read_objects(data: bytes, *, name: str) -> list[tuple[str, Fields]]:
@@ -153,7 +172,27 @@ def _pair(where: str, fields: Fields) -> PromptPair:
             if corrupted is None
             else {**_labels(where, fields, "corrupted_labels", corrupted), END: last_word(corrupted)}
         ),
+        **({"counterfactuals": found} if (found := _counterfactuals(where, fields, clean)) else {}),
     )
+
+
+def _counterfactuals(where: str, fields: Fields, clean: str) -> dict[str, str]:
+    value = fields.get("counterfactuals", {})
+    if not isinstance(value, dict):
+        raise TaskError(f"{where}: 'counterfactuals' is no object; wanted names of kinds, each with a prompt.")
+    kinds = cast("dict[str, object]", value)
+    for kind in kinds:
+        if not re.fullmatch(KIND_NAME, kind):
+            raise TaskError(
+                f"{where}: a counterfactual kind is called {kind[:40]!r}; wanted letters, digits, - and _, a letter "
+                "first. Rename it."
+            )
+        if text_field(f"{where}: counterfactuals", kinds, kind) == clean:
+            raise TaskError(
+                f"{where}: the counterfactual {kind!r} is the same as 'clean'; wanted another prompt. Change or "
+                "delete it."
+            )
+    return {kind: text_field(where, kinds, kind) for kind in kinds}
 
 
 def _labels(where: str, fields: Fields, key: str, text: str) -> dict[str, Span]:

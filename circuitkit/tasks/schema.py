@@ -2,16 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
-Text = Annotated[str, StringConstraints(min_length=1)]
-SlotName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class Part(BaseModel):
-    """Base of every table in a task file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from circuitkit.tasks.rules import (
+    AnotherRow,
+    CopySlots,
+    OtherRowsWords,
+    RandomElements,
+    Redraw,
+    SetSlots,
+    Shift,
+    ShuffleWords,
+)
+from circuitkit.tasks.toml_part import KindName, Part, SlotName, Text
 
 
 class Source(Part):
@@ -72,38 +75,6 @@ class Table(Part):
     distractor_same: SlotName | None = None
 
 
-class Redraw(Part):
-    """Slots drawn anew from their lists, avoiding every word that the clean prompt holds from those lists.
-
-    With `separate` mentions each mention in the prompt gets a word of its own (ABC instead of ABB).
-    """
-
-    kind: Literal["redraw"]
-    slots: tuple[SlotName, ...] = Field(min_length=1, strict=False)
-    mentions: Literal["together", "separate"] = "together"
-
-
-class RandomElements(Part):
-    """Slots of the sequence get random elements, drawn until the last does not follow the one before it."""
-
-    kind: Literal["random-elements"]
-    slots: tuple[SlotName, ...] = Field(min_length=2, strict=False)
-
-
-class SetSlots(Part):
-    """Slots get fixed values."""
-
-    kind: Literal["set"]
-    values: dict[SlotName, str] = Field(min_length=1)
-
-
-class AnotherRow(Part):
-    """The prompt of another row of the table that agrees in the column `same`."""
-
-    kind: Literal["another-row"]
-    same: SlotName | None = None
-
-
 class Answers(Part):
     """The right continuation and the distractor, written with slots, leading space included."""
 
@@ -127,6 +98,10 @@ def _slot_kind(value: object) -> str:
 
 Slot = Annotated[Annotated[ListSlot, Tag("list")] | Annotated[IntegerSlot, Tag("number")], Discriminator(_slot_kind)]
 Corruption = Annotated[Redraw | RandomElements | SetSlots | AnotherRow, Field(discriminator="kind")]
+Counterfactual = Annotated[
+    Redraw | RandomElements | SetSlots | CopySlots | Shift | AnotherRow | ShuffleWords | OtherRowsWords,
+    Field(discriminator="kind"),
+]
 
 
 class TaskDefinition(Part):
@@ -145,4 +120,5 @@ class TaskDefinition(Part):
     answers: Answers
     labels: dict[str, Label] = Field(default_factory=dict)
     corruption: Corruption | None = None
+    counterfactuals: dict[KindName, Counterfactual] = Field(default_factory=dict)
     lists: dict[str, Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]] = Field(default_factory=dict)

@@ -4,7 +4,7 @@ import ast
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from random import Random
 from typing import cast
@@ -12,8 +12,10 @@ from typing import cast
 from circuitkit.core.errors import TaskError
 from circuitkit.tasks.drawing import pick_order, stream
 from circuitkit.tasks.generator import label_spans
-from circuitkit.tasks.prompt import PromptPair
-from circuitkit.tasks.schema import AnotherRow, Table, TaskDefinition
+from circuitkit.tasks.prompt import Counterfactual, PromptPair
+from circuitkit.tasks.row_changes import draw_words, shuffle_words
+from circuitkit.tasks.rules import AnotherRow, OtherRowsWords, ShuffleWords
+from circuitkit.tasks.schema import Table, TaskDefinition
 from circuitkit.tasks.task import Alike
 from circuitkit.tasks.template import Template, parse_template
 
@@ -30,9 +32,9 @@ class TableSource:
         templates: Its templates.
         rows: Slot values of every row.
         rivals: The column in which a row and its distractor's row agree; None: any row will do.
-    strangers: The column in which a row and the row that corrupts it agree; None: any row will do.
-    groups: For each such column and value, the rows that hold it.
-    correct: Template of the right answer.
+        strangers: The column in which a row and the row that corrupts it agree; None: any row will do.
+        groups: For each such column and value, the rows that hold it.
+        correct: Template of the right answer.
         incorrect: Template of the distractor.
     """
 
@@ -55,14 +57,22 @@ class TableSource:
         """Another row can be drawn."""
         return self.definition.corruption is not None
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The counterfactual kinds of the definition."""
+        return tuple(self.definition.counterfactuals)
+
+    def varies(self, kind: str) -> bool:
+        """Another row or another order of words can always be drawn."""
+        return True
+
     def numbers(self, n: int, *, seed: int) -> range:
         """Counted from 0, in the random order of the rows that the seed decides."""
         return range(min(n, self.size))
 
     def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
         """The pair of one number."""
-        place = pick_order(seed, self.size, "rows")[index]
-        number, template = place % len(self.rows), self.templates[place // len(self.rows)]
+        number, template = self._drawn(index, seed)
         clean, spans = template.fill(self.rows[number])
         values = dict(self.rows[number])
         if _uses_distractor(self.correct, self.incorrect):
@@ -82,14 +92,48 @@ class TableSource:
             corrupted_labels=corrupted_labels,
         )
 
+    def counterfactual(
+        self, index: int, kind: str, *, seed: int, attempt: int, alike: Alike | None = None
+    ) -> Counterfactual:
+        """The clean prompt of one number, changed by one kind."""
+        number, template = self._drawn(index, seed)
+        rule = self.definition.counterfactuals[kind]
+        rng = stream(seed, index, f"counterfactual/{kind}/{attempt}")
+        values = dict(self.rows[number])
+        match rule:
+            case AnotherRow():
+                slots = {slot for slot, _ in template.mentions}
+                values = self.rows[self._other(number, rule.same, rng, slots=slots, alike=alike)]
+            case ShuffleWords():
+                values[rule.slot] = shuffle_words(values[rule.slot], rng)
+            case OtherRowsWords():
+                others = [row[rule.slot] for row in self.rows]
+                values[rule.slot] = draw_words(values[rule.slot], others, rng, rule=rule, alike=alike)
+            case _:
+                raise AssertionError(f"{rule!r} does not change rows")
+        text, spans = template.fill(values)
+        return Counterfactual(text=text, labels=label_spans(self.definition.labels, spans, text))
+
+    def _drawn(self, index: int, seed: int) -> tuple[int, Template]:
+        """The row and the template of one number."""
+        place = pick_order(seed, self.size, "rows")[index]
+        return place % len(self.rows), self.templates[place // len(self.rows)]
+
     def _answer(self, row: int) -> str:
         assert self.definition.table is not None
         return self.rows[row][self.definition.table.answer]
 
-    def _other(self, row: int, same: str | None, rng: Random) -> int:
-        """A row of the same group with another answer."""
-        members = self.groups[same, _value(self.rows[row], same)]
-        return rng.choice([other for other in members if self._answer(other) != self._answer(row)])
+    def _other(
+        self, row: int, same: str | None, rng: Random, *, slots: Set[str] = frozenset(), alike: Alike | None = None
+    ) -> int:
+        """A row of the same group with another answer, whose `slots` may well stand in for its own if any do."""
+        own = self.rows[row]
+        members = self.groups[same, _value(own, same)]
+        others = [other for other in members if self._answer(other) != self._answer(row)]
+        if alike is not None:
+            fitting = [n for n in others if all(alike(own[slot], self.rows[n][slot]) for slot in slots)]
+            others = fitting or others
+        return rng.choice(others)
 
 
 def table_source(definition: TaskDefinition, data: bytes, *, name: str) -> TableSource:
@@ -110,16 +154,18 @@ def table_source(definition: TaskDefinition, data: bytes, *, name: str) -> Table
     incorrect = parse_template("answers.incorrect", definition.answers.incorrect)
     answer, rivals = definition.table.answer, definition.table.distractor_same
     strangers = definition.corruption.same if isinstance(definition.corruption, AnotherRow) else None
+    others = {rule.same for rule in definition.counterfactuals.values() if isinstance(rule, AnotherRow)} | {strangers}
     rows = _read_rows(definition.table, data, name)
     used = {slot for part in (*templates, correct, incorrect) for slot, _ in part.mentions} - {DISTRACTOR}
-    for column in sorted({*used, answer, *(c for c in (rivals, strangers) if c is not None)}):
+    for column in sorted({*used, answer, *(c for c in (rivals, *others) if c is not None)}):
         _check_column(rows, column, name)
     _check_unique(rows, sorted({slot for part in templates for slot, _ in part.mentions}), name)
     groups: dict[tuple[str | None, str], list[int]] = {}
     if _uses_distractor(correct, incorrect):
         groups |= _groups(rows, rivals, answer, name)
-    if definition.corruption is not None:
-        groups |= _groups(rows, strangers, answer, name)
+    changes = (definition.corruption, *definition.counterfactuals.values())
+    for same in {rule.same for rule in changes if isinstance(rule, AnotherRow)}:
+        groups |= _groups(rows, same, answer, name)
     return TableSource(
         definition=definition,
         templates=templates,

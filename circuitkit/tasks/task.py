@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from circuitkit.core.errors import TaskError
-from circuitkit.tasks.prompt import PromptPair
+from circuitkit.tasks.prompt import Counterfactual, PromptPair
 
 MAX_REDRAWS = 64
 
@@ -33,6 +33,26 @@ class PairSource(Protocol):
     @property
     def redraws(self) -> bool:
         """Whether another attempt can give another corrupted prompt."""
+        ...
+
+
+@runtime_checkable
+class CounterfactualSource(Protocol):
+    """A source that can also change its clean prompts in ways that have names."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of change that there are, in the order of the file."""
+        ...
+
+    def varies(self, kind: str) -> bool:
+        """Whether another attempt can give another prompt."""
+        ...
+
+    def counterfactual(
+        self, index: int, kind: str, *, seed: int, attempt: int, alike: Alike | None = None
+    ) -> Counterfactual | None:
+        """The clean prompt of one number, changed; None where a written pair lacks the kind."""
         ...
 
 
@@ -103,6 +123,31 @@ class Task:
         if n < 1:
             raise TaskError(f"{n} prompts were asked for; wanted at least 1. Raise the number of prompts.")
         return (self._fitting(i, seed, fits, alike) for i in self.source.numbers(n, seed=seed))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of counterfactual prompt that the task names."""
+        return self.source.kinds if isinstance(self.source, CounterfactualSource) else ()
+
+    def counterfactuals(
+        self, number: int, kind: str, *, seed: int = 0, alike: Alike | None = None
+    ) -> Iterator[Counterfactual]:
+        """Draws of one clean prompt changed by one kind, up to 65 that depend on (seed, number, kind) only.
+
+        Drawing them changes no clean or corrupted prompt.
+
+        Args:
+            number: The pair's number, one of `source.numbers`.
+            kind: One of `kinds`.
+            seed: The seed of the clean prompt.
+            alike: Narrows the words of all draws but the first to ones that are likely to fit.
+        """
+        source = self.source
+        assert isinstance(source, CounterfactualSource), "a task without kinds is asked for none"
+        for attempt in range(1 + MAX_REDRAWS if source.varies(kind) else 1):
+            found = source.counterfactual(number, kind, seed=seed, attempt=attempt, alike=alike if attempt else None)
+            if found is not None:
+                yield found
 
     def size(self, n: int, *, seed: int = 0) -> int:
         """How many pairs there are where n are asked for."""

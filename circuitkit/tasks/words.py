@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from circuitkit.tasks.prompt import Span
 
 
-def last_token(offsets: Sequence[Span], hidden: Sequence[bool], span: Span) -> int | None:
-    """The last token that shares a character with a span; None if none does.
+def label_tokens(offsets: Sequence[Span], hidden: Sequence[bool], span: Span) -> tuple[int, int] | None:
+    """The first and the last token that share a character with a span; None if none does.
 
     Args:
         offsets: Character span of every token.
@@ -19,7 +19,7 @@ def last_token(offsets: Sequence[Span], hidden: Sequence[bool], span: Span) -> i
         for i, ((start, end), skip) in enumerate(zip(offsets, hidden, strict=True))
         if not skip and start < span[1] and end > span[0]
     ]
-    return found[-1] if found else None
+    return (found[0], found[-1]) if found else None
 
 
 def token_words(text: str, offsets: Sequence[Span], hidden: Sequence[bool]) -> tuple[int, ...]:

@@ -204,7 +204,7 @@ def test_own_task_file(tmp_path) -> None:
         ("[answers]", "[answers", "is not TOML"),
         ('kind = "random-elements"\nslots = ["a", "b", "c"]', 'kind = "another-row"', "and the task has no table"),
         ('kind = "random-elements"\nslots = ["a", "b", "c"]', 'kind = "set"\nvalues = { d = "X" }', "changes nothing"),
-        ('kind = "random-elements"', 'kind = "redraw"', "redraws the list slot 'a'"),
+        ('kind = "random-elements"', 'kind = "redraw"', "redraws the list or number slot 'a'"),
     ],
 )
 def test_bad_task_files_say_what_is_wrong(tmp_path, old: str, new: str, wanted: str) -> None:
