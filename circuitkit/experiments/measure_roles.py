@@ -6,12 +6,12 @@ from pathlib import Path
 
 from circuitkit.alignment.prompts import shared_batches
 from circuitkit.alignment.result import AlignmentResult
-from circuitkit.core.component import Component
 from circuitkit.core.progress import Progress
 from circuitkit.discovery.circuit import Circuit
 from circuitkit.discovery.influence import influence
 from circuitkit.discovery.influence_result import Influence
-from circuitkit.experiments.drops import Drop, drops_from_circuit, drops_together
+from circuitkit.experiments.component_drops import component_drops
+from circuitkit.experiments.drops import Drop, drops_together
 from circuitkit.experiments.role_comparison import (
     RoleComparison,
     Side,
@@ -23,7 +23,6 @@ from circuitkit.experiments.role_comparison import (
 from circuitkit.interventions.ablation import Ablation
 from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.models.hooked_model import HookedModel
-from circuitkit.models.precision import in_float32
 from circuitkit.roles.assign import find_roles
 from circuitkit.roles.result import RoleResult
 from circuitkit.roles.significance import LEAST_PROMPTS
@@ -123,8 +122,17 @@ class RoleStudy:
         """Drops of the components that have a role: alone, in the circuit, and by role."""
         measured, weights = found.influence, found.influence.weights()
         components = [c for c in measured.components if found.roles[str(c)]]
-        rows = {c: measured.drops[i] for i, c in enumerate(measured.components)}
-        alone = {c: Drop(whole=measured.clean, fall=rows[c], weights=weights) for c in components}
+        single = component_drops(
+            model,
+            batch,
+            measured,
+            circuit,
+            components,
+            ablation=self.ablation,
+            batch_size=self.batch_size,
+            as_loaded=self.as_loaded,
+            progress=progress,
+        )
         groups = component_groups(found)
         several = {role: group for role, group in groups.items() if len(group) > 1}
         together = drops_together(
@@ -136,23 +144,11 @@ class RoleStudy:
             weights=weights,
             progress=progress,
         )
-        by_role = {role: alone[group[0]] for role, group in groups.items()} | dict(zip(several, together, strict=True))
-        inside: dict[Component, Drop] = {}
-        if any(component in circuit.nodes for component in components):
-            inside = drops_from_circuit(
-                model if self.as_loaded else in_float32(model),
-                batch,
-                circuit,
-                components,
-                ablation=self.ablation,
-                batch_size=self.batch_size,
-                weights=weights,
-                progress=progress,
-            )
+        by_role = {role: single.alone[group[0]] for role, group in groups.items()}
         return {
-            "alone": {str(c): drop for c, drop in alone.items()},
-            "in_circuit": {str(c): drop for c, drop in inside.items()},
-            "together": by_role,
+            "alone": {str(c): drop for c, drop in single.alone.items()},
+            "in_circuit": {str(c): drop for c, drop in single.in_circuit.items()},
+            "together": by_role | dict(zip(several, together, strict=True)),
         }
 
 

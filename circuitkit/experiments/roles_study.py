@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from circuitkit.core.bootstrap import percentile_interval
-from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.discovery.circuit import Circuit
 from circuitkit.discovery.discover import discover
+from circuitkit.experiments.component_drops import ComponentDrops, component_drops
 from circuitkit.experiments.few_prompts import first_prompts
 from circuitkit.experiments.make_study import make_study
 from circuitkit.experiments.pair import PairMeasurements
@@ -29,10 +28,11 @@ N_PROMPTS, THRESHOLD = 64, 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Side:
-    """Roles of one model and its circuit; None where it does not do the task."""
+    """Roles of one model, its circuit (None where it does not do the task), and what its components cost."""
 
     roles: RoleResult
     circuit: Circuit | None
+    drops: ComponentDrops
 
 
 def roles_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *, progress: Progress = silent) -> Study:
@@ -99,7 +99,7 @@ def _measure(pair: PairMeasurements, model: HookedModel, batch: PromptBatch, pro
             method="prune",
             threshold=THRESHOLD,
             ablation=s.ablation,
-            judged="full",
+            judged="none",
             bootstrap=s.bootstrap,
             seed=s.seed,
             batch_size=pair.batch_size,
@@ -109,28 +109,36 @@ def _measure(pair: PairMeasurements, model: HookedModel, batch: PromptBatch, pro
         )
     except OptionError:  # discover refuses a model that does not do the task; roles are still told
         circuit = None
-    return _Side(roles=found, circuit=circuit)
+    drops = component_drops(
+        model,
+        batch,
+        found.influence,
+        circuit,
+        found.influence.components,
+        ablation=s.ablation,
+        batch_size=pair.batch_size,
+        as_loaded=False,
+        progress=progress,
+    )
+    return _Side(roles=found, circuit=circuit, drops=drops)
 
 
 def _components_table(sides: Mapping[str, _Side]) -> StudyTable:
     rows: list[dict[str, Cell]] = []
     for who, side in sides.items():
-        influence, roles = side.roles.influence, side.roles.roles
-        base = influence.baseline
-        weights = influence.weights()
-        changes = -100 * influence.drops.double().mean(1) / abs(base.mean)
-        drawn = None if weights is None else -100 * weights.means(influence.drops) / abs(base.mean)
-        for i, component in enumerate(influence.components):
-            ends = None if drawn is None else percentile_interval(drawn[:, i])
+        for component, drop in side.drops.alone.items():
+            inside = side.drops.in_circuit.get(component)
+            whole = drop.to_dict()
             rows.append(
                 {
                     "model": who,
                     "component": str(component),
-                    "roles": ", ".join(roles[str(component)]) or "unknown",
-                    "change": float(changes[i]) if base.clear else None,
-                    "change_ci95": (float(ends[0]), float(ends[1])) if ends and base.clear else None,
-                    "in_circuit": _in_circuit(side.circuit, component, base.mean) if base.clear else None,
-                    "drop": float(influence.drops[i].mean()),
+                    "roles": ", ".join(side.roles.roles[str(component)]) or "unknown",
+                    "change": _fall(whole["points"]),
+                    "change_ci95": _ends(whole["points_ci95"]),
+                    "in_circuit": None if inside is None else _fall(inside.points),
+                    "in_circuit_ci95": None if inside is None else _ends(inside.to_dict()["points_ci95"]),
+                    "drop": whole["logits"],
                 }
             )
     rows.sort(key=lambda row: (row["model"] != "teacher", -number(row["drop"])))
@@ -143,18 +151,23 @@ def _components_table(sides: Mapping[str, _Side]) -> StudyTable:
             Column(name="change", title="change of the model without it", unit="%", digits=2),
             Column(name="change_ci95", title="95%", kind="interval", digits=2),
             Column(name="in_circuit", title="change of its circuit without it", unit="points", digits=2),
+            Column(name="in_circuit_ci95", title="95%", kind="interval", digits=2),
             Column(name="drop", title="drop", unit="logits"),
         ),
         rows=tuple(rows),
         note=f"The change of the model is Eq. 4. That of the circuit (prune, threshold {THRESHOLD}) is in points of "
         "the whole model's logit difference, as in the notebooks; none for components outside it. Intervals resample "
-        "prompts with the baseline held.",
+        "prompts, the baseline along with them.",
     )
 
 
-def _in_circuit(circuit: Circuit | None, component: Component, base: float) -> float | None:
-    effect = None if circuit is None else circuit.node_effects.get(component)
-    return None if effect is None or effect.loss is None else -100 * effect.loss / abs(base)
+def _fall(points: float | None) -> float | None:
+    """A drop as the paper prints it: a change, negative where something is lost."""
+    return None if points is None else -points
+
+
+def _ends(points: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if points is None else (-points[1], -points[0])
 
 
 def _by_role_table(components: StudyTable) -> StudyTable:

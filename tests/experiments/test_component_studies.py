@@ -6,6 +6,7 @@ from study_pairs import make_pair
 from circuitkit.core.errors import OptionError
 from circuitkit.discovery.discover import discover
 from circuitkit.discovery.influence import influence
+from circuitkit.experiments.compare import compare
 from circuitkit.experiments.experiment import run_study
 from circuitkit.probes.patching import activation_patching
 from circuitkit.probes.probe import probe
@@ -50,6 +51,34 @@ def test_the_strongest_of_a_role_leads_its_row(pair):
         assert row["teacher"] == (" ".join(own["component"]) or "none")
         if len(own):
             assert row["teacher_strongest"] == own.loc[own["drop"].idxmax(), "component"]
+
+
+def test_table_1_is_that_of_a_comparison(pair):
+    study = run_study("roles", [pair])
+    rows, components = study.frame("roles").set_index("role"), study.frame("components")
+    compared = compare(pair.teacher_model, pair.student_model, pair.task, n_prompts=48, bootstrap=50)
+    table = compared.roles.table1()
+    assert table and {entry["role"] for entry in table} == set(rows.index)
+    for entry in table:
+        for who in ("teacher", "student"):
+            theirs, row = entry[who], rows.loc[entry["role"]]
+            if theirs is None:
+                assert row[who] == "none"
+                continue
+            assert row[f"{who}_strongest"] == theirs["component"]
+            assert row[f"{who}_change"] == pytest.approx(-theirs["full_model"]["points"], abs=1e-3)
+            assert list(row[f"{who}_ci95"]) == pytest.approx(
+                [-x for x in reversed(theirs["full_model"]["points_ci95"])], abs=1e-3
+            )
+            inside = theirs["circuit_minus_head"]
+            if inside is None:
+                assert row[f"{who}_in_circuit"] is None
+                continue
+            assert row[f"{who}_in_circuit"] == pytest.approx(-inside["points"], abs=1e-3)
+            own = components[(components["model"] == who) & (components["component"] == theirs["component"])].iloc[0]
+            assert list(own["in_circuit_ci95"]) == pytest.approx(
+                [-x for x in reversed(inside["points_ci95"])], abs=1e-3
+            )
 
 
 def test_probes_of_both_models(pair):
