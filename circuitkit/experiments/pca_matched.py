@@ -11,7 +11,7 @@ from torch import Tensor
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.experiments.pair import PairMeasurements
-from circuitkit.experiments.pca_statistics import canonical_with
+from circuitkit.experiments.pca_statistics import canonical_with, shuffled_variance
 from circuitkit.experiments.study_table import Cell
 from circuitkit.probes.pca import MlpPca, Principal, mlp_outputs, pca_of_outputs, principal_directions
 from circuitkit.tasks.batch import PromptBatch
@@ -50,6 +50,7 @@ class MatchedPca:
         canonical: First canonical correlation of the teacher MLP's plane with that of every student MLP.
         cosines: Absolute cosine of its directions with those of every student MLP of the same number; None where
             widths differ.
+        shuffled: Shares of variance along the teacher's and the student's directions when coordinates are shuffled.
     """
 
     pca: MlpPca
@@ -57,6 +58,7 @@ class MatchedPca:
     influence: float
     canonical: Float[Tensor, " student_mlp"]
     cosines: Float[Tensor, "student_mlp direction"] | None
+    shuffled: tuple[Float[Tensor, " direction"], Float[Tensor, " direction"]]
 
     @property
     def names(self) -> dict[str, Cell]:
@@ -86,6 +88,8 @@ def matched_pca(pair: PairMeasurements, *, progress: Progress = silent) -> list[
     answers = tuple(one.correct for one in pair.batches[0].pairs)
     students = [principal_directions(x, n_directions) for x in student]
     planes = torch.stack([one.coordinates[:, :2] for one in students])
+    seed = pair.settings.seed
+    chance = {j: shuffled_variance(student[j], n_directions, seed=seed).mean(0) for j in set(best)}
     found: list[MatchedPca] = []
     for layer in influence.argsort(descending=True, stable=True).tolist():
         layers, outputs = (layer, best[layer]), (teacher[layer], student[best[layer]])
@@ -97,6 +101,7 @@ def matched_pca(pair: PairMeasurements, *, progress: Progress = silent) -> list[
                 influence=float(influence[layer]),
                 canonical=canonical_with(pca.teacher[:, :2], planes),
                 cosines=_cosines(principal_directions(teacher[layer], n_directions), students),
+                shuffled=(shuffled_variance(teacher[layer], n_directions, seed=seed).mean(0), chance[best[layer]]),
             )
         )
     return found

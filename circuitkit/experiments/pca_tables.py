@@ -13,7 +13,6 @@ from circuitkit.experiments.pca_statistics import (
     between_groups,
     plane_agreement,
     plane_interval,
-    shuffled_variance,
     variance_intervals,
 )
 from circuitkit.experiments.study_table import Cell, Column, StudyTable
@@ -23,13 +22,13 @@ _WHO = ("teacher", "student")
 
 def directions_table(pair: PairMeasurements, found: Sequence[MatchedPca]) -> StudyTable:
     """Every direction by itself: its share of the variance and the cosine with the other model's."""
-    weights, seed = pair.teacher.weights(), pair.settings.seed
+    weights = pair.teacher.weights()
     width = pair.teacher_model.info.d_model
     rows: list[dict[str, Cell]] = []
     for one in found:
         shares = {"teacher": one.pca.teacher_variance, "student": one.pca.student_variance}
         ends = {who: variance_intervals(x, coordinates, weights) for who, x, coordinates in one.sides}
-        nulls = {who: shuffled_variance(x, c.shape[1], seed=seed).mean(0) for who, x, c in one.sides}
+        nulls = dict(zip(_WHO, one.shuffled, strict=True))
         for k in range(one.pca.teacher.shape[1]):
             row: dict[str, Cell] = {**one.names, "direction": k + 1}
             for who in _WHO:
@@ -103,11 +102,9 @@ def planes_table(pair: PairMeasurements, found: Sequence[MatchedPca], by: Groupi
         row["of"] = len(one.canonical)
         row["canonical_ci95"] = None if agreed is None else plane_interval(planes[0], planes[1], weights)
         shares = one.pca.teacher_variance, one.pca.student_variance
-        for (who, x, coordinates), share in zip(one.sides, shares, strict=True):
+        for (who, _, coordinates), share, null in zip(one.sides, shares, one.shuffled, strict=True):
             row[f"{who}_variance"] = float(share[:2].sum())
-            row[f"{who}_variance_null"] = float(
-                shuffled_variance(x, coordinates.shape[1], seed=seed)[:, :2].mean(0).sum()
-            )
+            row[f"{who}_variance_null"] = float(null[:2].sum())
             row |= _three(f"{who}_between", between_groups(coordinates[:, :2], by.groups, seed=seed))
         rows.append(row)
     return StudyTable(
