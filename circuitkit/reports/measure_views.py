@@ -133,7 +133,7 @@ def mlp_similarity_html(result: Mapping[str, Any]) -> str:
     """
     record = read_record(MlpSimilarityRecord, result)
     best = [max(range(len(row)), key=row.__getitem__) for row in record.values]
-    told = ", ".join(f"{t} {record.student[j]}" for t, j in zip(record.teacher, best, strict=True))
+    told = ", ".join(f"{t} with {record.student[j]}" for t, j in zip(record.teacher, best, strict=True))
     grid = _grid(("Similarity", "teacher / student"), record.teacher, record.student, record.values, 1.0, best=best)
     return notebook_view(
         verdict=Verdict(
