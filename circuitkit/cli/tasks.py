@@ -28,3 +28,8 @@ def tasks(
         typer.echo(f"answers    {pair.correct!r} against {pair.incorrect!r}")
         spans = {label: pair.clean[slice(*span)] for label, span in pair.labels.items()}
         typer.echo(f"labels     {', '.join(f'{label}={text!r}' for label, text in spans.items())}")
+    if task.kinds:
+        typer.echo("\nWays to change a prompt (counterfactual kinds), each with an example:")
+    for kind in task.kinds:
+        clean, text = task.example(kind, seed=seed)
+        typer.echo(f"\n{kind}\nclean      {clean!r}\nchanged    {text!r}")

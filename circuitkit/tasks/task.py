@@ -149,6 +149,13 @@ class Task:
             if found is not None:
                 yield found
 
+    def example(self, kind: str, *, seed: int = 0) -> tuple[str, str]:
+        """The first clean prompt that has a kind, and what the kind makes of it."""
+        numbers = self.source.numbers(self.source.size or 1, seed=seed)
+        found = ((number, next(self.counterfactuals(number, kind, seed=seed), None)) for number in numbers)
+        number, changed = next((number, text) for number, text in found if text is not None)
+        return self.source.pair(number, seed=seed, attempt=0).clean, changed.text
+
     def size(self, n: int, *, seed: int = 0) -> int:
         """How many pairs there are where n are asked for."""
         return len(self.source.numbers(n, seed=seed))

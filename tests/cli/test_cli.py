@@ -225,6 +225,10 @@ def test_tasks_and_models_are_listed(run):
     code, out, _ = run("tasks", "ioi", "-n", 1)
     assert code == 0
     assert "IO=" in out
+    lines = out.splitlines()
+    assert [line for line in lines if line in ("name", "flip", "abc", "order")] == ["abc", "flip", "order", "name"]
+    clean, changed = (lines[lines.index("flip") + i].split(maxsplit=1)[1] for i in (1, 2))
+    assert clean != changed and f"clean      {clean}" in lines[:8]
     code, out, _ = run("models")
     assert code == 0
     assert "toy-gpt2" in out
