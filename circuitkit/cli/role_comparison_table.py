@@ -1,5 +1,6 @@
 """The roles of a teacher and a student for a terminal, on standard error."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Column, Table
@@ -20,11 +21,12 @@ def role_comparison_table(roles: RoleComparison) -> None:
     found = roles.to_dict()
     table = Table(Column("role", no_wrap=True), "teacher", "student", "became", "reliance, teacher", "student")
     for change in roles.changes:
-        reliance = found["roles"][change.role]["reliance"]
+        about = found["roles"][change.role]
+        reliance = about["reliance"]
         table.add_row(
             change.role,
-            " ".join(change.teacher) or "-",
-            " ".join(change.student) or "-",
+            _holders(change.teacher, about, "teacher"),
+            _holders(change.student, about, "student"),
             _text(_became(change)),
             _text(_points(reliance["teacher"])),
             _text(_points(reliance["student"])),
@@ -40,6 +42,12 @@ def role_comparison_table(roles: RoleComparison) -> None:
         "one head a role, as Table 1 of Distilled Circuits: drops in % of the whole model's logit difference"
     )
     stderr().print(heads)
+
+
+def _holders(names: Sequence[str], about: dict[str, Any], who: str) -> str:
+    """Components, each with what it does to the task where the role leaves that open."""
+    told = [name if about["helps"] else f"{name} ({about['effects'][who][name]})" for name in names]
+    return " ".join(told) or "-"
 
 
 def _became(change: RoleChange) -> str:

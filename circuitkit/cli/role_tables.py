@@ -8,6 +8,7 @@ from rich.text import Text
 from circuitkit.cli.console import notice, stderr
 from circuitkit.cli.tables import interval
 from circuitkit.core.utf8 import printable
+from circuitkit.roles.catalogue import ROLES
 from circuitkit.roles.result import RoleResult
 
 UNKNOWN_SHOWN = 5
@@ -27,13 +28,18 @@ def role_table(result: RoleResult) -> None:
         name, held = str(row["component"]), roles[str(row["component"])]
         for number, role in enumerate(held):
             first = (name, f"{row['influence']:.3f}") if number == 0 else ("", "")
-            table.add_row(*first, role, *_cells(scores[name][role]))
+            table.add_row(*first, _told(role, scores[name][role]), *_cells(scores[name][role]))
         if not held and unknown < UNKNOWN_SHOWN:
             unknown += 1
             table.add_row(name, f"{row['influence']:.3f}", "unknown", "", "", "", "")
     stderr().print(table)
     for warning in result.warnings:
         notice(f"note: {warning}")
+
+
+def _told(role: str, row: dict[str, Any]) -> str:
+    """A role that may help or hurt says which."""
+    return role if ROLES[role].helps else f"{role} ({row['effect']})"
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, str, str, str]:

@@ -1,7 +1,7 @@
 """What became of a teacher's roles in its student: kept, merged, lost and new, from two tables of roles."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Status = Literal["both", "lost", "new", "untested in student", "untested in teacher"]
@@ -14,14 +14,17 @@ class RoleTable:
     Attributes:
         held: Role to the components that are claimed to have it; without any it may be left out.
         tested: Roles that could have been claimed. Of the others nothing is known, not even that they are absent.
+        implied: Role to the components that have it only as a part of another role that they are listed with. They
+            count as holders where a component of either model is listed with the role.
     """
 
     held: Mapping[str, Sequence[str]]
     tested: Collection[str]
+    implied: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
 
     def of(self, role: str) -> tuple[str, ...]:
-        """The components of one role."""
-        return tuple(self.held.get(role, ()))
+        """The components of one role, those first that are listed with it."""
+        return (*self.held.get(role, ()), *self.implied.get(role, ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +118,9 @@ def role_changes(
     """
     found: list[RoleChange] = []
     for role in order:
-        mine, theirs = teacher.of(role), student.of(role)
-        if not mine and not theirs:
+        if not teacher.held.get(role) and not student.held.get(role):
             continue
+        mine, theirs = teacher.of(role), student.of(role)
         matches = tuple(_match(name, partners[name], theirs) for name in mine if name in partners)
         kept = {match.teacher for match in matches if match.same_role}
         reached = {match.student for match in matches}

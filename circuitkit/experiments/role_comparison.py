@@ -109,7 +109,15 @@ class RoleComparison:
         return {
             "title": role.title,
             "source": role.source,
+            "helps": role.helps,
             **change.to_dict(),
+            "effects": {
+                name: {part: side.result.scores[part][change.role]["effect"] for part in own}
+                for name, side, own in (
+                    ("teacher", self.teacher, change.teacher),
+                    ("student", self.student, change.student),
+                )
+            },
             "reliance": {
                 "teacher": None if drops[0] is None else drops[0].to_dict(),
                 "student": None if drops[1] is None else drops[1].to_dict(),
@@ -148,10 +156,19 @@ def tested_roles(result: RoleResult, batch: PromptBatch) -> frozenset[str]:
 
 
 def holders(result: RoleResult) -> dict[str, tuple[str, ...]]:
-    """Role to the components that have it, the most influential first."""
+    """Role to the components that are listed with it, the most influential first."""
+    return _by_role(result, result.roles)
+
+
+def implied_holders(result: RoleResult) -> dict[str, tuple[str, ...]]:
+    """Role to the components that have it as a part of another role, the most influential first."""
+    return _by_role(result, result.implied)
+
+
+def _by_role(result: RoleResult, roles: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for name in result.frame()["component"].tolist():
-        for role in result.roles[name]:
+        for role in roles[name]:
             found[role] = (*found.get(role, ()), name)
     return found
 
@@ -172,8 +189,10 @@ def compare_sides(
 ) -> RoleComparison:
     """Put the roles of two models, measured on the same prompts, side by side."""
     changes = role_changes(
-        RoleTable(held=holders(teacher.result), tested=teacher.tested),
-        RoleTable(held=holders(student.result), tested=student.tested),
+        *(
+            RoleTable(held=holders(side.result), tested=side.tested, implied=implied_holders(side.result))
+            for side in (teacher, student)
+        ),
         partners(aligned),
         order=list(ROLES),
     )
@@ -183,8 +202,10 @@ def compare_sides(
 
 
 def component_groups(result: RoleResult) -> dict[str, tuple[Component, ...]]:
-    """Role to its components."""
-    return {role: tuple(map(Component.parse, names)) for role, names in holders(result).items()}
+    """Role to its components, those that have it as a part of another role among them."""
+    listed, implied = holders(result), implied_holders(result)
+    every = {role: (*listed.get(role, ()), *implied.get(role, ())) for role in ROLES}
+    return {role: tuple(map(Component.parse, names)) for role, names in every.items() if names}
 
 
 def _nearest(result: RoleResult, role: str) -> dict[str, Any] | None:

@@ -58,10 +58,11 @@ def role_pictures(record: RoleRecord, tensors: Mapping[str, Tensor]) -> tuple[Ro
     Raises:
         ResultError: A pattern is missing, or does not fit its tokens and heads, or a place lies outside of the prompt.
     """
-    return tuple(_picture(index, example, tensors) for index, example in enumerate(record.examples))
+    return tuple(_picture(index, record, tensors) for index in range(len(record.examples)))
 
 
-def _picture(index: int, example: RoleExampleRecord, tensors: Mapping[str, Tensor]) -> RolePicture:
+def _picture(index: int, record: RoleRecord, tensors: Mapping[str, Tensor]) -> RolePicture:
+    example = record.examples[index]
     patterns = stored_pattern(tensors, f"example{index}.patterns", len(example.heads), len(example.tokens))
     for pairs in example.reads.values():
         if any(not 0 <= place < len(example.tokens) for pair in pairs for place in pair):
@@ -74,7 +75,7 @@ def _picture(index: int, example: RoleExampleRecord, tensors: Mapping[str, Tenso
     )
     model = {
         "heads": [shown.head for shown in example.heads],
-        "notes": [", ".join(shown.roles) for shown in example.heads],
+        "notes": [", ".join(record.told(shown.head, role) for role in shown.roles) for shown in example.heads],
         "tokens": list(example.tokens[-MAX_TOKENS:]),
         "patterns": rounded(patterns[:, -MAX_TOKENS:, -MAX_TOKENS:]),
         "causal": not bool(torch.triu(patterns, diagonal=1).any()),

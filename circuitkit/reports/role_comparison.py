@@ -38,10 +38,24 @@ def roles_in_words(roles: ComparedRoles | None) -> tuple[str, ...]:
         parts.append(f"The student clearly loses more than the teacher without {_listed(more)}.")
     if less:
         parts.append(f"It clearly loses less without {_listed(less)}.")
+    parts += _turned(roles)
     for who in ("teacher", "student"):
         if better := _better_without(roles, who):
             parts.append(f"Without its {_listed(better)} the {who} does clearly better, not worse.")
     return tuple(part for part in parts if part)
+
+
+def _turned(roles: ComparedRoles) -> list[str]:
+    """Roles that may help or hurt, whose heads do one in the teacher and the other in the student."""
+    found: list[str] = []
+    for name, role in roles.roles.items():
+        teacher, student = (
+            {effect for effect in role.effects.get(who, {}).values() if effect} for who in ("teacher", "student")
+        )
+        if not role.helps and len(teacher) == len(student) == 1 and teacher != student:
+            verbs = {"helps": "help", "hurts": "hurt"}
+            found.append(f"{name} heads {verbs[teacher.pop()]} the teacher and {verbs[student.pop()]} the student.")
+    return found
 
 
 def _better_without(roles: ComparedRoles, who: str) -> list[str]:

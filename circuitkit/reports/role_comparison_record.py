@@ -1,5 +1,7 @@
 """What a comparison's page needs of the key `roles`, which runs made before roles do not have."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from circuitkit.reports.records import ComponentName, Interval, Record
@@ -88,6 +90,7 @@ class RoleInBoth(Record):
 
     title: str
     source: str
+    helps: bool = True
     status: str
     teacher: tuple[ComponentName, ...]
     student: tuple[ComponentName, ...]
@@ -97,6 +100,12 @@ class RoleInBoth(Record):
     new: tuple[ComponentName, ...]
     reliance: Reliance
     nearest: dict[str, Nearest | None] = {}
+    effects: dict[str, dict[ComponentName, Literal["helps", "hurts"] | None]] = {}
+
+    def told(self, who: Literal["teacher", "student"]) -> tuple[str, ...]:
+        """A model's components, each with what it does to the task where the role leaves that open."""
+        names, effects = (self.teacher if who == "teacher" else self.student), self.effects.get(who, {})
+        return tuple(f"{name} ({effects[name]})" if not self.helps and effects.get(name) else name for name in names)
 
 
 class ComparedRoles(Record):

@@ -17,10 +17,11 @@ _ROWS = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One head tested for one role."""
+    """One head tested for one role; the role also as it is told, with what the head does to the task."""
 
     head: str
     role: str
+    told: str
     score: RoleScore
 
 
@@ -41,7 +42,7 @@ def role_page(result: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Conte
     """
     record = read_record(RoleRecord, result)
     ranked = sorted(record.influence, key=lambda name: -record.influence[name].influence)
-    rows = [ComponentRow(name=n, effect=record.influence[n], roles=record.roles.get(n, ())) for n in ranked]
+    rows = [ComponentRow(name=n, effect=record.influence[n], roles=record.roles_of(n)) for n in ranked]
     pictures = role_pictures(record, tensors)
     return {
         "title": f"Roles in {record.model.name} on {record.task.name}",
@@ -61,10 +62,14 @@ def role_page(result: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Conte
 
 def _claims(record: RoleRecord, row: ComponentRow) -> list[Claim]:
     scores = record.scores.get(row.name, {})
-    return [Claim(head=row.name, role=role, score=scores[role]) for role in row.roles if role in scores]
+    return [_claim(record, row.name, role) for role in record.roles.get(row.name, ()) if role in scores]
+
+
+def _claim(record: RoleRecord, head: str, role: str) -> Claim:
+    return Claim(head=head, role=role, told=record.told(head, role), score=record.scores[head][role])
 
 
 def _tested(record: RoleRecord, role: str) -> list[Claim]:
     """The heads that come closest to one role."""
-    found = [Claim(head=head, role=role, score=tests[role]) for head, tests in record.scores.items() if role in tests]
+    found = [_claim(record, head, role) for head, tests in record.scores.items() if role in tests]
     return sorted(found, key=lambda claim: (claim.score.p, -claim.score.score))[:_ROWS]

@@ -38,6 +38,8 @@ class RoleScore(Record):
     q: float
     r: float | None = None  # q told in runs that have none
     claimed: bool
+    effect: Literal["helps", "hurts"] | None = None
+    implied_by: tuple[str, ...] = ()
     ci95: Interval | None = None
     evidence: AllEvidence
 
@@ -49,10 +51,12 @@ class Definition(Record):
     source: str
     n_prompts: int
     side: Literal["clean", "corrupted"]
+    rule: str | None = None
     attention: bool
     causal: tuple[str, ...]
     helps: bool
     write: str | None = None
+    implied_by: tuple[str, ...] = ()
 
 
 class Spread(Record):
@@ -106,3 +110,13 @@ class RoleRecord(Record):
     mlps: dict[ComponentName, MlpRow]
     examples: tuple[RoleExampleRecord, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def told(self, component: str, role: str) -> str:
+        """A role of a component in words: with what it does to the task, where the role leaves that open."""
+        score = self.scores.get(component, {}).get(role)
+        signed = role in self.definitions and not self.definitions[role].helps
+        return f"{role} ({score.effect})" if signed and score is not None and score.effect is not None else role
+
+    def roles_of(self, component: str) -> tuple[str, ...]:
+        """The roles that a component is listed with, in words."""
+        return tuple(self.told(component, role) for role in self.roles.get(component, ()))

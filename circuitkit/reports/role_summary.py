@@ -48,7 +48,7 @@ def _map(record: RoleRecord) -> ValueGrid:
 
 def _cell(component: Component, record: RoleRecord, top: float) -> ValueCell:
     name = str(component)
-    held, effect = record.roles.get(name, ()), record.influence.get(name)
+    held, effect = record.roles_of(name), record.influence.get(name)
     share = 0.0 if effect is None else effect.influence / top
     told = ", ".join(held) or ("not tested" if component.head is None else "unknown")
     influence = "not measured" if effect is None else fixed(effect.influence, 3)
@@ -63,7 +63,15 @@ def _claims(record: RoleRecord) -> NotebookTable:
         score, effect = record.scores[name][role], record.influence[name]
         e = score.evidence
         told = (_score(part) for part in (e.attention, e.qk, e.ov, e.write))
-        rows.append((name, role, *told, _rate(score.q if score.r is None else score.r), fixed(effect.influence, 3)))
+        rows.append(
+            (
+                name,
+                record.told(name, role),
+                *told,
+                _rate(score.q if score.r is None else score.r),
+                fixed(effect.influence, 3),
+            )
+        )
     return NotebookTable(
         caption=f"{len(rows)} of {len(claims)} claims" if len(claims) > len(rows) else f"{len(claims)} claims",
         columns=("head", "role", "attention", "QK, logits", "OV, logits", "write", "false rate", "influence"),

@@ -14,7 +14,7 @@ def role_verdict(record: RoleRecord) -> Verdict:
     known = [name for name in heads if record.roles[name]]
     ranked = sorted(known, key=lambda name: -record.influence[name].influence)
     if known:
-        named = "; ".join(f"{name} {' and '.join(record.roles[name])}" for name in ranked[:_NAMED])
+        named = "; ".join(f"{name} {' and '.join(record.roles_of(name))}" for name in ranked[:_NAMED])
         more = f", and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
         headline = f"On {task}, {len(known)} of {len(heads)} heads of {model} have a role: {named}{more}."
     else:

@@ -21,7 +21,7 @@ from circuitkit.roles.bench import Bench
 from circuitkit.roles.catalogue import ROLES
 from circuitkit.roles.evidence import Floors
 from circuitkit.roles.examples import pick_examples
-from circuitkit.roles.head_writes import direct_effect, write_top
+from circuitkit.roles.head_writes import write_top
 from circuitkit.roles.judge_role import RoleEvidence, judge_role
 from circuitkit.roles.mlp_decomposition import decompose
 from circuitkit.roles.notices import about_absent, about_causal, about_prompts
@@ -112,7 +112,6 @@ def find_roles(
         causal=batch.corrupted is not None and batch.positional and measured.baseline.clear,
         random=_random_text(model, batch, seed=seed),
         written=write_top(model, batch, heads, seed=seed),
-        direct=direct_effect(model, batch, heads) if model.family.pre_norm else None,
         floors=floors,
         n_draws=bootstrap,
         seed=seed,
@@ -184,8 +183,8 @@ def _random_text(model: HookedModel, batch: PromptBatch, *, seed: int) -> dict[s
     text = shuffled_text(batch, seed=seed)
     if text is None:
         return None
-    return role_attention(model, text, {name: role.places(model, text, "clean") for name, role in ROLES.items()
-                                        if role.anywhere})  # fmt: skip
+    return role_attention(model, text, {name: role.anywhere(model, text, "clean") for name, role in ROLES.items()
+                                        if role.anywhere is not None})  # fmt: skip
 
 
 def _key(model: HookedModel, batch: PromptBatch, measured: Influence) -> str:

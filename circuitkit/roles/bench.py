@@ -8,7 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuitkit.core.component import Component
+from circuitkit.core.digest import digest
 from circuitkit.core.progress import Progress
+from circuitkit.core.run_directory import ShardStore
 from circuitkit.interventions.row_budget import BatchSize
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.roles.attention_to import RoleAttention
@@ -30,7 +32,6 @@ class Bench:
         causal: Whether patching can be done and read; if not, nothing can be claimed.
         random: The same model's reading of random text, for roles that are about tokens; None where there is none.
         written: The top tokens of what heads write at the answer position.
-        direct: Their own effects on the logit difference; None in post-LN models.
         floors: What evidence must exceed.
         n_draws: Bootstrap draws; 0 for no intervals.
         seed: Seed of the draws and of the choice of other heads.
@@ -47,7 +48,6 @@ class Bench:
     causal: bool
     random: Mapping[str, RoleAttention] | None
     written: WriteTop
-    direct: Float[Tensor, "head prompt"] | None
     floors: Floors
     n_draws: int
     seed: int
@@ -55,6 +55,10 @@ class Bench:
     resume: Path | None
     key: str
     progress: Progress
+
+    def store(self, *parts: str | Sequence[str]) -> ShardStore | None:
+        """Where the shards of one measurement, named by its parts, are kept; None if nothing is."""
+        return None if self.resume is None else ShardStore(self.resume, digest([self.key, *parts]))
 
     def interval(self, where: Places) -> Interval:
         """Intervals of means over the prompts that have some places."""

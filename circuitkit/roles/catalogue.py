@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from circuitkit.models.hooked_model import HookedModel
-from circuitkit.roles import label_places, places
+from circuitkit.roles import label_places, places, repeated_labels
 from circuitkit.roles.places import Places, Side
 from circuitkit.tasks.batch import PromptBatch
 
@@ -18,8 +18,11 @@ Write = Literal["copies", "suppresses", "answer", "copied-answer", "indirect"]
 copies, suppresses: its OV circuit puts the tokens that it reads among the 5 most, or least, likely ones.
 answer: its write at the answer position has the correct answer among the 5 most likely tokens.
 copied-answer: the same of the token that the prompt holds: the correct answer or, in sequences, the last element.
-indirect: less than half of its effect is its own direct effect on the logits.
+indirect: less than half of its effect goes by the direct path to the logits; the rest goes through later components.
 """
+
+PlacesOf = Callable[[HookedModel, PromptBatch, Side], Places]
+"""From a model, a batch and a side to where a role reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,26 +41,32 @@ class Role:
         causal: The patched circuits, one of which must matter; with two, p-values are doubled.
         helps: Whether patching must lower the logit difference; if not, it may change it either way.
         write: What it must write; None: the role says nothing about that.
-        anywhere: Whether it must read so in random text too, because the role is about tokens, not about the task.
+        anywhere: Where it must read so in random text too, because the role is about tokens, not about the task; None:
+            nowhere.
+        implied_by: Roles of which this one is a part: a head that is claimed to have one of them is not listed with
+            this one too, though its evidence is kept.
     """
 
     name: str
     title: str
     source: str
-    places: Callable[[HookedModel, PromptBatch, Side], Places]
+    places: PlacesOf
     needs: str
     side: Side = "clean"
-    rather_than: Callable[[HookedModel, PromptBatch, Side], Places] | None = None
+    rather_than: PlacesOf | None = None
     attention: bool = True
     causal: tuple[Circuit, ...]
     helps: bool = True
     write: Write | None = None
-    anywhere: bool = False
+    anywhere: PlacesOf | None = None
+    implied_by: tuple[str, ...] = ()
 
 
 _WANG = "Wang et al. 2023, Interpretability in the Wild, arXiv:2211.00593, section 3"
 _OLSSON = "Olsson et al. 2022, In-context Learning and Induction Heads, arXiv:2209.11895"
 _LAN = "Lan, Torr and Barez 2024, arXiv:2311.04131; Haskins and Adams 2026, Distilled Circuits, section 3.2.1"
+_COLLECTED = "Hanna, Liu and Variengien 2023, arXiv:2305.00586; Stolfo, Belinkov and Sachan 2023, arXiv:2305.15054: \
+heads bring numbers to the answer position, MLPs compute with them there"
 _GOULD = "Gould et al. 2024, Successor Heads, arXiv:2312.09230; Distilled Circuits, Appendix J"
 _SEQUENCE = "labelled elements of a sequence: a correct answer that is not in the prompt, and the last label's word as \
 the incorrect one"
@@ -70,25 +79,25 @@ _ALL = (
         places=places.previous_token,
         needs="two tokens of text",
         causal=("ov",),  # where it looks depends on positions alone, so that another text's pattern is the same
-        anywhere=True,
+        anywhere=places.previous_token,
     ),
     Role(
         name="duplicate-token",
         title="A token reads its earlier occurrences",
         source=_WANG,
-        places=places.duplicate_token,
-        needs="a token that occurs twice",
+        places=repeated_labels.duplicate_token,
+        needs="a token, or a labelled word, that occurs twice",
         causal=("qk", "ov"),
-        anywhere=True,
+        anywhere=places.duplicate_token,
     ),
     Role(
         name="induction",
         title="A token reads what followed its earlier occurrences",
-        source=_OLSSON,
-        places=places.induction,
-        needs="a token that occurs twice",
+        source=f"{_OLSSON}; {_WANG}",
+        places=repeated_labels.induction,
+        needs="a token, or a labelled word, that occurs twice",
         causal=("qk", "ov"),
-        anywhere=True,
+        anywhere=places.induction,
     ),
     Role(
         name="similar-member",
@@ -127,6 +136,16 @@ _ALL = (
         write="copies",
     ),
     Role(
+        name="numeral-collector",
+        title="The answer position reads the elements of a sequence, of which later components make the answer",
+        source=_COLLECTED,
+        places=label_places.end_reads_elements,
+        needs=_SEQUENCE,
+        causal=("ov",),
+        write="indirect",
+        implied_by=("numeral-mover",),
+    ),
+    Role(
         name="s-inhibition",
         title="The answer position reads the last mention of the repeated distractor, for later heads",
         source=_WANG,
@@ -154,6 +173,7 @@ _ALL = (
         causal=("ov",),
         helps=False,
         write="copied-answer",
+        implied_by=("name-mover", "numeral-mover"),
     ),
     Role(
         name="copy-suppression",

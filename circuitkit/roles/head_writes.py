@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -157,33 +156,6 @@ def key_copies(
         suppresses=count_hits(bottom, tokens, prompt, **options),
         notice=None if model.family.pre_norm else POST_NORM_WRITES,
     )
-
-
-@torch.no_grad()
-def direct_effect(model: HookedModel, batch: PromptBatch, heads: Sequence[Component]) -> Float[Tensor, "head prompt"]:
-    """What heads give to the logit difference by their own writes, in logits, with the final norm's scale as it is.
-
-    Direct logit attribution (Elhage et al. 2021; Wang et al. 2023, section 3): summed over all parts of the model it is
-    the logit difference.
-
-    Args:
-        model: The model.
-        batch: Prompts.
-        heads: The heads asked for; results keep their order.
-
-    Raises:
-        OptionError: The model is post-LN, or a component is no head.
-    """
-    _check(model, heads, 1)
-    out = torch.zeros(len(heads), len(batch.pairs))
-    for rows in shards(batch, ROWS_AT_A_TIME):
-        taken = take(batch.clean, rows, model)
-        clean = run_clean(model, taken)
-        direction = _lens(model, taken, clean).direction(batch.correct_ids[rows], batch.incorrect_ids[rows])
-        for number, head in enumerate(heads):
-            written = _written(model, taken, clean, head).to(direction)
-            out[number, rows] = einsum(written, direction, "row d, row d -> row").cpu()
-    return out
 
 
 def _together(n_heads: int, n_rows: int) -> tuple[Int[Tensor, " some"], ...]:

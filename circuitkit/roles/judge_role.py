@@ -8,8 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuitkit.core.digest import digest
-from circuitkit.core.run_directory import ShardStore
 from circuitkit.roles.attention_to import RoleAttention, role_attention
 from circuitkit.roles.bench import Bench
 from circuitkit.roles.catalogue import Circuit, Role
@@ -30,6 +28,7 @@ class RoleEvidence:
     Attributes:
         role: The role.
         n_prompts: Prompts that have its places.
+        rule: Which places these are, where the role has several rules for them; else None.
         attention: What heads read; None where the role says nothing about it.
         random: What they read in random text; None where the role is about the task.
         causal: What patching their pattern (qk) or values (ov) does, where the role says that it matters.
@@ -43,6 +42,7 @@ class RoleEvidence:
 
     role: Role
     n_prompts: int
+    rule: str | None
     attention: Evidence | None
     random: Evidence | None
     causal: Mapping[Circuit, Evidence]
@@ -101,12 +101,13 @@ def judge_role(bench: Bench, role: Role, where: Places, attention: RoleAttention
             causal[circuit], per_prompt[circuit] = _patched(bench, role, where, circuit, tried)
         shown = [any_holds(*(part.p for part in causal.values()))] if causal else []
         if role.write == "indirect":
-            writes = indirect_evidence(bench, where, per_prompt["ov"], tried)
-            shown += [] if writes is None else [writes.p]
+            writes = indirect_evidence(bench, role, where, per_prompt["ov"], tried)
+            shown.append(writes.p)
         follow[tried] = all_hold(*shown)[tried] if shown else 0.0
     return RoleEvidence(
         role=role,
         n_prompts=int(where.defined.sum()),
+        rule=where.rule,
         attention=looks,
         random=random,
         causal=causal,
@@ -128,7 +129,7 @@ def _rival(bench: Bench, role: Role) -> RoleAttention | None:
 
 def _in_random_text(bench: Bench, role: Role) -> Evidence | None:
     """Attention of all heads in random text, for roles that are about tokens."""
-    if not role.anywhere or bench.random is None:
+    if role.anywhere is None or bench.random is None:
         return None
     found = bench.random[role.name]
     n = found.mass.shape[1]
@@ -153,7 +154,7 @@ def _patched(
         where,
         [bench.heads[head] for head in run],
         batch_size=bench.batch_size,
-        store=ShardStore(bench.resume, digest([bench.key, role.name, circuit, names])) if bench.resume else None,
+        store=bench.store(role.name, circuit, names),
         progress=lambda stage, done, total: bench.progress(f"{role.name}: {circuit}", done, total),
     )
     defined = where.defined

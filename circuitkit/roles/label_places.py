@@ -66,11 +66,11 @@ def elements_read_earlier(model: HookedModel, batch: PromptBatch, side: Side = "
         OptionError: The side is missing, or it is the corrupted one and its labels are not where the clean ones are.
     """
     block = side_of(batch, side)
-    _check_side(batch, side)
+    check_side(batch, side)
     keys = torch.zeros(*block.ids.shape, block.ids.shape[1], dtype=torch.bool)
     for row, labels in enumerate(elements(batch)):
         there = labels if side == "clean" else [label for label in labels if _same_place(batch.pairs[row], label)]
-        positions: list[int] = _positions(batch, row, there).tolist()
+        positions: list[int] = positions_of(batch, row, there).tolist()
         for number, query in enumerate(positions):
             keys[row, query, positions[:number]] = True
     return places_from_keys(keys & readable(model, block))
@@ -121,7 +121,7 @@ def _is_sequence(pair: PromptPair) -> bool:
 
 def _end_reads(model: HookedModel, batch: PromptBatch, labels: list[list[str]], side: Side) -> Places:
     block = side_of(batch, side)
-    _check_side(batch, side)
+    check_side(batch, side)
     keys = torch.zeros(*block.ids.shape, block.ids.shape[1], dtype=torch.bool)
     for row, (query, found) in enumerate(zip(block.answer_pos.tolist(), labels, strict=True)):
         keys[row, query] = _at(batch, row, found)
@@ -131,16 +131,22 @@ def _end_reads(model: HookedModel, batch: PromptBatch, labels: list[list[str]], 
 def _at(batch: PromptBatch, row: int, labels: list[str]) -> Bool[Tensor, " pos"]:
     """The positions of some labels of one prompt; labels that not every prompt has are not in a batch."""
     where = torch.zeros(batch.clean.ids.shape[1], dtype=torch.bool)
-    where[_positions(batch, row, labels)] = True
+    where[positions_of(batch, row, labels)] = True
     return where
 
 
-def _positions(batch: PromptBatch, row: int, labels: list[str]) -> Int[Tensor, " label"]:
+def positions_of(batch: PromptBatch, row: int, labels: list[str]) -> Int[Tensor, " label"]:
+    """Where some labels of one prompt are, in the order given; labels that not every prompt has are left out."""
     known = [int(batch.label_positions[label][row]) for label in labels if label in batch.label_positions]
     return torch.tensor(known, dtype=torch.long)
 
 
-def _check_side(batch: PromptBatch, side: Side) -> None:
+def check_side(batch: PromptBatch, side: Side) -> None:
+    """Refuse corrupted prompts whose labels are not where the clean ones have theirs.
+
+    Raises:
+        OptionError: They are not.
+    """
     if side == "corrupted" and not batch.positional:
         raise OptionError(
             f"Task {batch.task.name!r} has corrupted prompts of another form, in which its labels are not where they "

@@ -28,17 +28,19 @@ class Places:
         keys: What each of them should read; False rows for all other positions. In causal models no key lies behind
             its query, and none is the query itself.
         defined: Prompts that have such places.
+        rule: Which places these are, in words, where a role has several rules for them; else None.
     """
 
     queries: Bool[Tensor, "prompt pos"]
     keys: Bool[Tensor, "prompt query key"]
     defined: Bool[Tensor, " prompt"]
+    rule: str | None = None
 
 
-def places_from_keys(keys: Bool[Tensor, "prompt query key"]) -> Places:
+def places_from_keys(keys: Bool[Tensor, "prompt query key"], *, rule: str | None = None) -> Places:
     """The places of given keys: a position is a query if it has any, a prompt is defined if it has any query."""
     queries = keys.any(2)
-    return Places(queries=queries, keys=keys, defined=queries.any(1))
+    return Places(queries=queries, keys=keys, defined=queries.any(1), rule=rule)
 
 
 def side_of(batch: PromptBatch, side: Side) -> TokenBlock:

@@ -11,6 +11,7 @@ from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError
 from circuitkit.core.progress import Progress, silent
 from circuitkit.core.run_directory import ShardStore
+from circuitkit.discovery.path_patch import path_patch
 from circuitkit.interventions.clean_run import run_clean
 from circuitkit.interventions.engine import run_interventions
 from circuitkit.interventions.intervention import replace_components
@@ -80,6 +81,37 @@ def ov_effects(
     return where.effects(_other_values, "ov", batch_size, store, progress)
 
 
+def direct_ov_effects(
+    model: HookedModel,
+    batch: PromptBatch,
+    places: Places,
+    heads: Sequence[Component],
+    *,
+    batch_size: BatchSize = "auto",
+    store: ShardStore | None = None,
+    progress: Progress = silent,
+) -> Float[Tensor, "head prompt"]:
+    """How much of `ov_effects` at the answer position goes by the direct path: all later components stay clean.
+
+    Path patching (Goldowsky-Dill et al. 2023, arXiv:2304.05969) from the head to the logits, the MLP of its own block
+    among what stays clean. In post-LN models later norms are applied anew, so that there too it is exact. Arguments,
+    result and errors are those of `ov_effects`.
+    """
+    where = _Where(model, batch, places, heads)
+    at_answer = places.queries[torch.arange(len(batch.pairs)), batch.clean.answer_pos] & places.defined
+    found = path_patch(
+        model,
+        batch,
+        [str(head) for head in heads],
+        ["logits"],
+        ablation=where.replacement(_other_values),
+        batch_size=batch_size,
+        store=store,
+        progress=progress,
+    )
+    return torch.where(at_answer, found.effects[0], 0)
+
+
 def _other_pattern(
     clean: HeadReads, corrupted: HeadReads, keys: Bool[Tensor, "row query key"]
 ) -> Float[Tensor, "row query head d_head"]:
@@ -127,7 +159,7 @@ class _Where:
             self.model,
             self.batch,
             [replace_components(head, where=where) for head in self.heads],
-            source=self._replacement(mixed),
+            source=self.replacement(mixed),
             batch_size=batch_size,
             store=store,
             stage=stage,
@@ -135,7 +167,8 @@ class _Where:
         )
         return torch.where(where.any(1), runs.clean - runs.changed, 0)
 
-    def _replacement(self, mixed: _Mix) -> Replacement:
+    def replacement(self, mixed: _Mix) -> Replacement:
+        """Every head's z, mixed so."""
         model = self.model
 
         def values(rows: Int[Tensor, " row"], length: int) -> Values:

@@ -64,9 +64,21 @@ class RoleResult:
         return claimed([str(c) for c in self.influence.components], self.evidence, alpha=self.alpha)
 
     @property
+    def implied(self) -> dict[str, list[str]]:
+        """The roles that each component has as a part of one that it is listed with."""
+        names, listed = [str(c) for c in self.influence.components], self.roles
+        holding = _holding(names, self.evidence, alpha=self.alpha)
+        return {name: [role for role in holding[name] if role not in listed[name]] for name in names}
+
+    @property
     def scores(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Component -> role -> score, p, r, q, claimed, ci95 and evidence; MLPs are tested for no role."""
+        """Component -> role -> score, p, r, q, claimed, ci95 and evidence; MLPs are tested for no role.
+
+        `effect` of a claim: whether what was patched "helps" or "hurts" the task; else None. `implied_by`: roles that
+        the component is listed with in place of this one, which is a part of them.
+        """
         names, r, q = [str(c) for c in self.influence.components], self.r, self.q
+        holding = _holding(names, self.evidence, alpha=self.alpha)
         found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in names}
         for number, (role, evidence) in enumerate(self.evidence.items()):
             for head in range(q.shape[1]):
@@ -77,6 +89,8 @@ class RoleResult:
                     "r": r[number, head].item(),
                     "q": q[number, head].item(),
                     "claimed": bool(r[number, head] <= self.alpha),
+                    "effect": _effect(row["evidence"]) if role in holding[names[head]] else None,
+                    "implied_by": _implied_by(role, self.evidence, holding[names[head]]),
                     "ci95": row["ci95"],
                     "evidence": row["evidence"],
                 }
@@ -117,7 +131,7 @@ class RoleResult:
                 "attention": "share of a head's attention",
                 "qk": "logits",
                 "ov": "logits",
-                "write": "share of prompts; of s-inhibition: own direct effect in logits",
+                "write": "share of prompts; of indirect roles: effect by the direct path alone, in logits",
                 "r": "false discovery rate",
                 "q": "false discovery rate had all been patched",
             },
@@ -169,13 +183,18 @@ def _all(evidence: Mapping[str, RoleEvidence], which: Literal["p", "screen", "fo
 
 
 def claimed(names: Sequence[str], evidence: Mapping[str, RoleEvidence], *, alpha: float) -> dict[str, list[str]]:
-    """Component -> the roles whose false discovery rate is alpha at most.
+    """Component -> the roles whose false discovery rate is alpha at most, but those that another of them implies.
 
     Args:
         names: All components, heads first.
         evidence: Evidence for every role.
         alpha: Share of false claims that is accepted.
     """
+    holding = _holding(names, evidence, alpha=alpha)
+    return {name: [r for r in held if not _implied_by(r, evidence, held)] for name, held in holding.items()}
+
+
+def _holding(names: Sequence[str], evidence: Mapping[str, RoleEvidence], *, alpha: float) -> dict[str, list[str]]:
     r = rates(evidence, alpha=alpha)
     found: dict[str, list[str]] = {name: [] for name in names}
     for number, role in enumerate(evidence):
@@ -185,6 +204,17 @@ def claimed(names: Sequence[str], evidence: Mapping[str, RoleEvidence], *, alpha
     return found
 
 
+def _implied_by(role: str, evidence: Mapping[str, RoleEvidence], held: Sequence[str]) -> list[str]:
+    """Those of a head's roles of which a role is a part."""
+    return [name for name in evidence[role].role.implied_by if name in held] if role in held else []
+
+
+def _effect(evidence: Mapping[str, Any]) -> Literal["helps", "hurts"]:
+    """What the patched circuit does, by the one that is surer: whether the logit difference falls without it."""
+    patched = [evidence[circuit] for circuit in ("qk", "ov") if evidence[circuit] is not None]
+    return "helps" if min(patched, key=lambda part: part["p"])["score"] > 0 else "hurts"
+
+
 def _definition(found: RoleEvidence) -> dict[str, Any]:
     role = found.role
     return {
@@ -192,8 +222,10 @@ def _definition(found: RoleEvidence) -> dict[str, Any]:
         "source": role.source,
         "n_prompts": found.n_prompts,
         "side": role.side,
+        "rule": found.rule,
         "attention": role.attention,
         "causal": list(role.causal),
         "helps": role.helps,
         "write": role.write,
+        "implied_by": list(role.implied_by),
     }

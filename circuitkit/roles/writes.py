@@ -14,10 +14,11 @@ from circuitkit.roles.evidence import Evidence, share_evidence
 from circuitkit.roles.head_writes import key_copies
 from circuitkit.roles.permuted import TokenHits
 from circuitkit.roles.places import Places, places_from_keys
+from circuitkit.roles.read_patching import direct_ov_effects
 from circuitkit.roles.significance import p_above_zero
 
 DIRECT_SHARE = 0.5
-"""Most of an effect that a head which works through later ones may have by itself."""
+"""Most of an effect that may go by the direct path if a head works through later components."""
 
 
 def write_evidence(bench: Bench, role: Role, where: Places) -> Evidence | None:
@@ -41,22 +42,29 @@ def write_evidence(bench: Bench, role: Role, where: Places) -> Evidence | None:
 
 
 def indirect_evidence(
-    bench: Bench, where: Places, effects: Float[Tensor, "head prompt"], tried: Sequence[int]
-) -> Evidence | None:
-    """Own direct effects on the logit difference, which must be clearly less than half of the whole effect.
+    bench: Bench, role: Role, where: Places, effects: Float[Tensor, "head prompt"], tried: Sequence[int]
+) -> Evidence:
+    """What the same patch does by the direct path alone, which must be clearly less than half of its whole effect.
 
     Args:
         bench: Model, prompts and options.
-        where: Where the role reads.
-        effects: Falls of the logit difference with the heads patched.
+        role: The role.
+        where: Where it reads.
+        effects: Falls of the logit difference with the heads' values patched there.
         tried: Numbers of the heads that were patched.
-
-    Returns:
-        None in post-LN models, where nothing is a direct effect.
     """
-    if bench.direct is None:
-        return None
-    direct, effects = bench.direct[:, where.defined], effects[:, where.defined]
+    heads = [bench.heads[number] for number in tried]
+    direct, defined = torch.zeros_like(effects), where.defined
+    direct[list(tried)] = direct_ov_effects(
+        bench.model,
+        bench.batch,
+        where,
+        heads,
+        batch_size=bench.batch_size,
+        store=bench.store(role.name, "direct", [str(head) for head in heads]),
+        progress=lambda stage, done, total: bench.progress(f"{role.name}: direct", done, total),
+    )
+    direct, effects = direct[:, defined], effects[:, defined]
     measured: Bool[Tensor, " head"] = torch.zeros(len(direct), dtype=torch.bool)
     measured[list(tried)] = True
     return Evidence(

@@ -74,6 +74,17 @@ def test_a_head_without_partner_is_lost():
     assert found.lost == found.teacher and found.new == found.student and found.matches == found.merges == ()
 
 
+def test_parts_of_other_roles_count_where_someone_is_listed_with_them():
+    """The teacher's mover copies too; only where the student has a mere copy head is that said."""
+    teacher = RoleTable(held={"name-mover": ["L3H1"]}, implied={"copy": ["L3H1"]}, tested=ORDER)
+    student = RoleTable(held={"copy": ["L1H0"]}, tested=ORDER)
+    mover, copy = role_changes(teacher, student, PARTNERS, order=ORDER)
+    assert (mover.role, mover.status) == ("name-mover", "lost")
+    assert (copy.role, copy.status, copy.teacher, copy.lost, copy.new) == ("copy", "both", ("L3H1",), (), ())
+    (back,) = role_changes(teacher, teacher, {"L3H1": Partner(student="L3H1", similarity=1.0)}, order=ORDER)
+    assert back.role == "name-mover"
+
+
 heads = st.sampled_from([f"L{layer}H{head}" for layer in range(2) for head in range(3)])
 tables = st.dictionaries(st.sampled_from(ORDER), st.lists(heads, unique=True))
 

@@ -44,6 +44,20 @@ def test_sentences():
     )
 
 
+def test_roles_that_may_hurt_say_what_they_do(tmp_path):
+    def sign(result):
+        result["roles"]["name-mover"] |= {
+            "helps": False, "effects": {"teacher": {"L2H1": "hurts", "L3H4": "hurts"}, "student": {"L1H2": "helps"}}
+        }  # fmt: skip
+
+    roles = record(sign)
+    assert "name-mover heads hurt the teacher and help the student." in roles_in_words(roles)
+    assert roles.roles["name-mover"].told("teacher") == ("L2H1 (hurts)", "L3H4 (hurts)")
+    assert roles.roles["name-mover"].told("student") == ("L1H2 (helps)",)
+    assert record().roles["name-mover"].told("student") == ("L1H2",)
+    assert "L1H2 (helps)" in " ".join(page(tmp_path, lambda r: sign(r["roles"])).text)
+
+
 def test_a_difference_whose_interval_holds_0_is_not_clear():
     def blur(result):
         result["roles"]["name-mover"]["reliance"]["difference"]["points_ci95"] = [-1.0, 44.0]

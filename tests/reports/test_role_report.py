@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,6 +68,23 @@ def test_the_page_shows_claims_with_their_numbers(folder):
     assert "L0H3 duplicate-token" in text and "post-LN" in text
     for definition in run.result["definitions"].values():
         assert definition["title"].split(":")[0] in text
+
+
+def test_roles_that_hurt_and_parts_of_other_roles_are_told(folder):
+    run = load_run(folder)
+    result = json.loads(json.dumps(run.result))
+    assert "measured at labels that repeat an earlier label" in render(run)
+    head, role = "L0H3", "duplicate-token"
+    assert result["scores"][head][role]["effect"] == "helps" and f"{role} (helps)" not in render(run)
+    result["definitions"][role]["helps"] = False
+    result["scores"][head][role]["effect"] = "hurts"
+    result["scores"]["L3H0"]["copy"] |= {"claimed": True, "implied_by": ["name-mover"]}
+    page = role_page(result, run.tensors)
+    assert f"{head} {role} (hurts)" in page["verdict"].headline
+    assert next(row for row in page["rows"] if row.name == head).roles == (f"{role} (hurts)",)
+    assert f"{role} (hurts)" in page["attention"][0]["model"]["notes"]
+    text = render(replace(run, result=result))
+    assert "listed as name-mover" in text and "claimed, and 1 listed as name-mover or numeral-mover instead" in text
 
 
 def test_without_roles_the_page_says_so(folder, tmp_path):

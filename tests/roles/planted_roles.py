@@ -7,6 +7,11 @@ names       START .. IO .. S1 .. S2 ASK -> IO (or S1 before IO): a duplicate-tok
 doubled     the same with two name movers
 numbers     START .. n n+1 n+2 ASK -> n+3: one head at ASK reads the last number and writes the next one
 moved       the same, but the head copies the number that it reads, and an MLP makes the next one of it
+collected   the same, but what the head writes of the number is no token, and only the MLP can read it
+detected    START .. n n+1 n+2 ASK -> n+3: every number reads the one before it in counting, wherever that stands;
+            one head at ASK reads what the last number found, and writes the answer
+similar     the same, but every number reads all earlier ones, in order or not. In order those are its predecessors:
+            such a head detects numerals too
 """
 
 from collections.abc import Callable, Mapping
@@ -122,7 +127,7 @@ def _names(weights: Weights) -> dict[str, list[str]]:
         weights.read("v", 2, head, {"token": _content()})
         weights.write(2, head, "out", strength * _content().T)
     _read_names_but_moved(weights, 2, 3)
-    roles = {"L1H2": ["s-inhibition"], "L2H1": ["name-mover", "copy"], "L2H2": ["copy-suppression"]}
+    roles = {"L1H2": ["s-inhibition"], "L2H1": ["name-mover"], "L2H2": ["copy-suppression"]}
     return roles if weights.rotary else {"L0H1": ["duplicate-token"], **roles}
 
 
@@ -169,13 +174,52 @@ def _moved(weights: Weights) -> dict[str, list[str]]:
     weights.write(1, 1, "out", 0.3 * _content().T)
     weights.o[1, 1, weights.slots[:n]] += weights.features["moved"]  # where MLP2 finds it
     weights.look_up(2, {"moved": torch.eye(n)}, "out", _following())
-    return {"L1H1": ["numeral-mover", "copy"]}
+    return {"L1H1": ["numeral-mover"]}
 
 
-def _following() -> Tensor:
-    """From a number's slot to the next one."""
+def _collected(weights: Weights) -> dict[str, list[str]]:
+    n = len(CONTENT)
+    _look_back_from_ask(weights, 1, 1)
+    weights.read("v", 1, 1, {"token": _content()})
+    weights.write(1, 1, "moved", torch.eye(n))
+    weights.look_up(2, {"moved": torch.eye(n)}, "out", _following())
+    return {"L1H1": ["numeral-collector"]}
+
+
+def _detected(weights: Weights) -> dict[str, list[str]]:
+    before = torch.zeros(N_TOKENS, len(CONTENT) + 1)
+    before[list(CONTENT[1:]), range(len(CONTENT) - 1)] = 2 * SHARP
+    answers = _following(2)
+    answers[:, list(FILLERS)] = 0.1  # more than what softmax leaks of other numbers, which are few: top 5 tells them
+    return _answer_what_was_read(weights, before, answers, ["numeral-detection"])
+
+
+def _similar(weights: Weights) -> dict[str, list[str]]:
+    """Two earlier numbers are read, half of each: the step from the first one's answer to the second one's counts."""
+    others = torch.zeros(N_TOKENS, len(CONTENT) + 1)
+    others[list(CONTENT), : len(CONTENT)] = 2 * SHARP * (1 - torch.eye(len(CONTENT)))
+    step = 1.5 * (_following(2) - _following(1))
+    return _answer_what_was_read(weights, others, step, ["similar-member", "numeral-detection"])
+
+
+def _answer_what_was_read(weights: Weights, asked: Tensor, answers: Tensor, roles: list[str]) -> dict[str, list[str]]:
+    """Numbers read the numbers that they ask for [token, slot], or START; ASK reads what the last one found."""
+    n = len(CONTENT)
+    asked[:, n] = SHARP
+    weights.read("q", 0, 1, {"token": asked})
+    weights.read("k", 0, 1, {"token": torch.cat([_content(), _column((START,))], 1)})
+    weights.read("v", 0, 1, {"token": _content()})
+    weights.write(0, 1, "moved", torch.eye(n))
+    _look_back_from_ask(weights, 1, 1)
+    weights.read("v", 1, 1, {"moved": torch.eye(n)})
+    weights.write(1, 1, "out", answers)
+    return {"L0H1": roles, "L1H1": ["successor"]}
+
+
+def _following(steps: int = 1) -> Tensor:
+    """From a number's slot to the next one, or to the one so many steps on."""
     out = torch.zeros(len(CONTENT), N_TOKENS)
-    out[range(len(CONTENT) - 1), list(CONTENT[1:])] = 1
+    out[range(len(CONTENT) - steps), list(CONTENT[steps:])] = 1
     return out
 
 
@@ -201,6 +245,9 @@ PLANS: dict[str, tuple[Callable[[Weights], dict[str, list[str]]], Callable[[torc
     "doubled": (_doubled, _names_prompt),
     "numbers": (_numbers, _numbers_prompt),
     "moved": (_moved, _numbers_prompt),
+    "collected": (_collected, _numbers_prompt),
+    "detected": (_detected, _numbers_prompt),
+    "similar": (_similar, _numbers_prompt),
 }
 
 

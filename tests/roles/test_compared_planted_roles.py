@@ -61,7 +61,7 @@ def test_two_name_movers_are_merged_in_one(merged):
     assert movers.lost == movers.new == ()
     for role, change in changes.items():
         assert change.status == "both", role
-        if role not in ("name-mover", "copy"):
+        if role != "name-mover":
             assert change.teacher == change.student and change.lost == change.new == change.merges == ()
 
 
@@ -96,8 +96,15 @@ def test_reliance_on_a_role_is_that_on_all_its_heads(models, task, merged):
     rows = {row["role"]: row for row in found["table1"]}
     assert rows["name-mover"]["teacher"]["of"] == 2 and rows["name-mover"]["student"]["component"] == "L2H1"
     assert found["summary"] | {"components": 0} == {
-        "kept": len(rows), "lost": 0, "new": 0, "untested": 0, "merged": 2, "components": 0  # movers also copy
+        "kept": len(rows), "lost": 0, "new": 0, "untested": 0, "merged": 1, "components": 0
     }  # fmt: skip
+
+
+def test_roles_that_may_help_or_hurt_say_which(merged):
+    found = json.loads(json.dumps(merged.to_dict()))["roles"]["roles"]
+    assert "copy" not in found  # the movers imply it
+    assert found["copy-suppression"]["effects"] == {"teacher": {"L2H2": "hurts"}, "student": {"L2H2": "hurts"}}
+    assert not found["copy-suppression"]["helps"] and found["name-mover"]["helps"]
 
 
 def test_the_other_way_round_one_head_is_new(models, task):

@@ -58,6 +58,7 @@ def test_a_result_is_whole(bert_ioi, tmp_path):
             assert row["p"] >= max(held) - 1e-12 and row["q"] >= row["p"] - 1e-12
             assert row["r"] >= min(1, 2 * row["p"]) - 1e-12
             assert row["claimed"] == (row["r"] <= 0.05), role
+            assert (row["effect"] is not None) == row["claimed"]
             if row["claimed"]:
                 low, high = row["ci95"]
                 assert low <= row["score"] <= high
@@ -105,6 +106,29 @@ def test_models_that_learned_nothing_have_no_roles(name):
         small, tests = small + int((p <= 0.05).sum()), tests + p.numel()
     assert claims == 0
     assert small <= 0.05 * tests
+
+
+def test_suppressing_the_repeated_name_helps():
+    """Heads of the embedded GPT-2 that read S2 and lower it: the model does worse without them."""
+    result = find_roles(load_model("toy-gpt2"), load_task("ioi"), n_prompts=64, bootstrap=0)
+    suppressors = [name for name, held in result.roles.items() if "copy-suppression" in held]
+    assert suppressors
+    for name in suppressors:
+        row = result.scores[name]["copy-suppression"]
+        assert row["effect"] == "helps" and row["evidence"]["ov"]["score"] > 0
+        assert result.influence.table()[name]["drop"] > 0
+
+
+def test_the_result_says_where_repeated_words_were_read():
+    rules = {}
+    for task in ("ioi", "numerals"):
+        definitions = find_roles(load_model("toy-bert"), load_task(task), n_prompts=8, bootstrap=0).to_dict()[
+            "definitions"
+        ]
+        rules[task] = {definitions[role]["rule"] for role in ("duplicate-token", "induction") if role in definitions}
+        assert definitions["previous-token"]["rule"] is None
+    assert rules["ioi"] == {"at labels that repeat an earlier label's word"}
+    assert rules["numerals"] == {"at every token that occurred before, because no labels repeat a word"}
 
 
 def _rows(tmp_path, n, *, corrupted=True, labels=True):

@@ -9,7 +9,8 @@ from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError
 from circuitkit.models.frozen_norm import freeze_norm
 from circuitkit.models.loading import load_model
-from circuitkit.roles.head_writes import direct_effect, key_copies, write_top
+from circuitkit.roles.final_lens import FinalLens
+from circuitkit.roles.head_writes import key_copies, write_top
 from circuitkit.roles.permuted import count_hits
 from circuitkit.roles.places import places_from_keys
 from circuitkit.tasks.batch import build_batch
@@ -84,18 +85,6 @@ def test_attended_tokens_that_heads_copy_or_suppress(tiny_model):
     assert 0 < found.suppresses.found.mean() < 1
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_direct_effects_by_hand(tiny_models, family):
-    model = tiny_models[family]
-    batch, heads = _batch(model), [Component(2, 1), Component(0, 3)]
-    found = direct_effect(model, batch, heads)
-    for number, head in enumerate(heads):
-        for row, ids, answer_pos in rows_of(batch.clean):
-            logits = vocabulary(model.raw, *_written(model, ids, answer_pos, head))
-            expected = logits[batch.correct_ids[row]] - logits[batch.incorrect_ids[row]]
-            assert found[number, row] == pytest.approx(float(expected), abs=1e-4)
-
-
 def test_a_frozen_norm_is_the_norm_of_its_own_stream_and_linear():
     stream, some, other = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
     norm = torch.nn.LayerNorm(8)
@@ -121,9 +110,9 @@ def test_hits_and_their_null_by_hand():
 
 
 def test_what_cannot_be_asked_is_said(tiny_models):
-    batch = _batch(tiny_models["bert"])
+    batch, stream = _batch(tiny_models["bert"]), torch.zeros(1, tiny_models["bert"].info.d_model)
     with pytest.raises(OptionError, match="wanted a pre-LN model"):
-        direct_effect(tiny_models["bert"], batch, [Component(0, 0)])
+        FinalLens(tiny_models["bert"], stream).direction(batch.correct_ids[:1], batch.incorrect_ids[:1])
     with pytest.raises(OptionError, match="MLP0 is no head"):
         write_top(tiny_models["bert"], batch, [Component(0)])
     with pytest.raises(OptionError, match="L9H0 is no head"):

@@ -8,7 +8,7 @@ import torch
 
 from circuitkit.core.errors import OptionError
 from circuitkit.models.loading import load_model
-from circuitkit.roles import label_places, places
+from circuitkit.roles import label_places, places, repeated_labels
 from circuitkit.roles.catalogue import ROLES
 from circuitkit.roles.shuffled_text import shuffled_text
 from circuitkit.tasks.batch import build_batch
@@ -72,6 +72,38 @@ def test_ioi_labels(gpt2):
         assert [list(map(tuple, found.keys[i].nonzero().tolist())) for i in rows] == wanted
     assert not any(label_places.elements(batch))
     assert int(label_places.end_reads_labels(gpt2, batch).keys.sum()) == 3 * 40
+
+
+def test_repeated_labels_are_read_and_nothing_else(gpt2, bert):
+    """S2 reads S1 and what follows it; in masked models S1 reads S2 too. Function words that repeat do not count."""
+    for model in (gpt2, bert):
+        batch = build_batch(load_task("ioi"), model, n_prompts=40)
+        at = batch.label_positions
+        for function, ahead in ((repeated_labels.duplicate_token, 0), (repeated_labels.induction, 1)):
+            found = function(model, batch)
+            assert found.rule == "at labels that repeat an earlier label's word" and bool(found.defined.all())
+            for row in range(40):
+                s1, s2 = int(at["S1"][row]), int(at["S2"][row])
+                wanted = {(s2, s1 + ahead)} | (set() if model.is_causal else {(s1, s2 + ahead)})
+                assert set(map(tuple, found.keys[row].nonzero().tolist())) == wanted
+        every = places.duplicate_token(model, batch)
+        assert every.keys.sum() > repeated_labels.duplicate_token(model, batch).keys.sum()
+
+
+@pytest.mark.parametrize("function", ["duplicate_token", "induction"])
+def test_without_repeated_labels_every_repeated_token_reads(tmp_path, gpt2, function):
+    batch = build_batch(load_task("numerals"), gpt2, n_prompts=20)
+    found, every = (getattr(module, function)(gpt2, batch) for module in (repeated_labels, places))
+    assert torch.equal(found.keys, every.keys) and bool(every.keys.any())
+    assert found.rule == "at every token that occurred before, because no labels repeat a word"
+    row = {"clean": "Then Mary met Mary and", "correct": " Kevin", "incorrect": " Mary"}
+    same = row | {"labels": {"A": [5, 9], "B": [14, 18]}}
+    other = {"clean": "Then Mary met John and", "correct": " Kevin", "incorrect": " Mary", "labels": same["labels"]}
+    also = same | {"clean": "Then John met John and", "incorrect": " John"}
+    most = _written(tmp_path, gpt2, same, also, other)
+    assert getattr(repeated_labels, function)(gpt2, most).defined.tolist() == [True, True, False]
+    few = _written(tmp_path, gpt2, same, other)
+    assert torch.equal(getattr(repeated_labels, function)(gpt2, few).keys, getattr(places, function)(gpt2, few).keys)
 
 
 @pytest.mark.parametrize("task", ["numerals", "months"])

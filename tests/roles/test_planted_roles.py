@@ -30,8 +30,14 @@ def test_planted_models_answer_by_their_heads(name, family):
         positions = {label: int(where[row]) for label, where in batch.label_positions.items()}
         for text in known.roles:
             head = Component.parse(text)
-            query, key = (-1, positions[at[text]]) if text in at else (positions["S2"], positions["S1"])
-            assert patterns[head.layer][head.head][query, key] > 0.95, text
+            if text in at:
+                query, keys = -1, [positions[at[text]]]
+            elif name == "similar":
+                query, keys = positions["n3"], [positions["n1"], positions["n2"]]
+            else:
+                query, key = ("n3", "n2") if name == "detected" else ("S2", "S1")
+                query, keys = positions[query], [positions[key]]
+            assert patterns[head.layer][head.head][query, keys].sum() > 0.95, text
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -40,6 +46,31 @@ def test_planted_heads_get_their_roles_and_nothing_else_gets_any(name, family):
     known = case(name, family)
     found = find_roles(known.model, known.batch, bootstrap=0).to_dict()["roles"]
     assert found == {str(c): known.roles.get(str(c), []) for c in known.model.components}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_suppressors_say_what_they_do_to_the_task_and_movers_imply_copies(family):
+    """The planted negative name mover lowers the answer: the model does better without it, by its own ablation too."""
+    known = case("names", family)
+    result = find_roles(known.model, known.batch, bootstrap=0)
+    scores = result.scores
+    assert scores["L2H2"]["copy-suppression"]["effect"] == "hurts"
+    assert result.influence.table()["L2H2"]["drop"] < 0 < result.influence.table()["L2H1"]["drop"]
+    assert scores["L2H1"]["name-mover"]["effect"] == "helps"
+    assert scores["L2H3"]["copy-suppression"]["effect"] is None  # it is not claimed
+    copy = scores["L2H1"]["copy"]
+    assert copy["claimed"] and copy["implied_by"] == ["name-mover"] and scores["L2H1"]["name-mover"]["implied_by"] == []
+    assert result.implied["L2H1"] == ["copy"] and result.to_dict()["definitions"]["copy"]["implied_by"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_collectors_are_told_from_heads_that_write_the_answer(family):
+    """Both read the last number for END; patched by the direct path alone only the successor head's answer falls."""
+    found = {name: find_roles(known.model, known.batch, bootstrap=0).scores["L1H1"]["numeral-collector"]["evidence"]
+             for name, known in ((name, case(name, family)) for name in ("numbers", "collected", "moved"))}  # fmt: skip
+    shares = {name: evidence["write"]["score"] / evidence["ov"]["score"] for name, evidence in found.items()}
+    assert shares["numbers"] > 0.9 and abs(shares["collected"]) < 0.1 and shares["moved"] < 0
+    assert found["collected"]["ov"]["score"] > 2
 
 
 CIRCUITS = {  # of tests/planted.py, whose prompts have no labels

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from brute_force import ablated_logit_diff, intervened_logits, token_batch
+from brute_force import read as read_component
 from hand_reads import read, value
 
 from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError
 from circuitkit.models.loading import load_model
 from circuitkit.roles.places import Places, places_from_keys
-from circuitkit.roles.read_patching import ov_effects, qk_effects
+from circuitkit.roles.read_patching import direct_ov_effects, ov_effects, qk_effects
 from circuitkit.tasks.batch import build_batch
 from circuitkit.tasks.loading import load_task
 
@@ -32,8 +33,8 @@ def _places(batch, is_causal, seed=0):
     return places_from_keys(keys)
 
 
-def _by_hand(model, batch, places, head, which):
-    """New z of one head at every query, by loops over queries and keys; then hooks."""
+def _new_z(model, batch, places, head, which):
+    """New z of one head at every query, by loops over queries and keys."""
     raw, d_head = model.raw, model.info.d_head
     new = torch.zeros(*batch.clean.ids.shape, d_head)
     for row in range(len(new)):
@@ -47,8 +48,22 @@ def _by_hand(model, batch, places, head, which):
                     new[row, query] += patterns[1][query, key] * values[0][key]
                 else:
                     new[row, query] += patterns[0][query, key] * values[int(places.keys[row, query, key])][key]
-    logits = intervened_logits(raw, model.info.family, {head: (new, places.queries)}, batch.clean)
-    row = torch.arange(len(logits))
+    return new
+
+
+def _by_hand(model, batch, places, head, which, *, direct=False):
+    """The fall with that z; direct: at the answer alone, and all that is computed later is what it was."""
+    raw, family = model.raw, model.info.family
+    row, queries = torch.arange(len(batch.pairs)), places.queries.clone()
+    edits = {}
+    if direct:
+        at_answer = torch.zeros_like(queries)
+        at_answer[row, batch.clean.answer_pos] = True
+        queries &= at_answer
+        later = [c for c in model.components if c.layer > head.layer or (c.layer == head.layer and c.head is None)]
+        edits = {c: (read_component(raw, family, c, batch.clean), None) for c in later}
+    edits[head] = (_new_z(model, batch, places, head, which), queries)
+    logits = intervened_logits(raw, family, edits, batch.clean)
     changed = logits[row, batch.correct_ids] - logits[row, batch.incorrect_ids]
     return ablated_logit_diff(raw, model.info.family, None, batch, "zero") - changed
 
@@ -68,6 +83,22 @@ def test_effects_are_those_of_hooks_on_the_raw_model(tiny_model, which):
     assert (found[:, -1] == 0).all()
 
 
+def test_direct_effects_leave_later_components_as_they_were(tiny_model):
+    batch = token_batch(
+        tiny_model.info.vocab_size, [[6, 6, 9, 9], [7, 7, 12]], seed=3, answer_inside=not tiny_model.is_causal
+    )
+    places = _places(batch, tiny_model.is_causal)
+    places.keys[0, batch.clean.answer_pos[0]] = False
+    places = places_from_keys(places.keys)
+    heads = [Component(1, 2), Component(0, 1), Component(tiny_model.info.n_layers - 1, 3)]
+    found = direct_ov_effects(tiny_model, batch, places, heads)
+    whole = ov_effects(tiny_model, batch, places, heads)
+    for number, head in enumerate(heads):
+        torch.testing.assert_close(found[number], _by_hand(tiny_model, batch, places, head, "ov", direct=True), **EXACT)
+    assert (found - whole).abs().amax(1)[:2].min() > 1e-3, "nothing later changes anything"
+    assert (found[:, [0, -1]] == 0).all() and found[:, 1:-1].abs().max() > 1e-2
+
+
 @pytest.mark.parametrize("name", ["toy-gpt2", "toy-bert", "toy-distilbert", "toy-llama"])
 def test_effects_on_trained_models(name):
     model = load_model(name)
@@ -78,6 +109,9 @@ def test_effects_on_trained_models(name):
         found = effects(model, batch, places, heads, batch_size=4)
         for number, head in enumerate(heads):
             torch.testing.assert_close(found[number], _by_hand(model, batch, places, head, which), **EXACT)
+    found = direct_ov_effects(model, batch, places, heads, batch_size=4)
+    for number, head in enumerate(heads):
+        torch.testing.assert_close(found[number], _by_hand(model, batch, places, head, "ov", direct=True), **EXACT)
 
 
 def test_partners_that_are_the_same_and_roles_without_keys_change_nothing(tiny_model):

@@ -49,6 +49,10 @@
     }
   }
 
+  // Chart.js leaves out labels that have no line of their own: room for one a token, and for the longest beside them.
+  const TICK = 18, AROUND = 70, LETTER = 6.5;
+  const drawnSize = (tokens) => TICK * tokens.length + AROUND + LETTER * Math.max(...tokens.map((t) => t.length + 5));
+
   const SIDES = [["teacher", "Teacher "], ["student", "Student "], ["model", ""]];
 
   function drawHeads(holder, example, choice) {
@@ -58,6 +62,7 @@
     for (const [who, name] of shown) {
       const side = example[who];
       const column = document.createElement("div");
+      column.style.setProperty("--drawn", `${Math.round(drawnSize(side.tokens))}px`);
       const title = document.createElement("h4");
       title.textContent = `${name}${side.heads[choice]}${side.notes ? `: ${side.notes[choice]}` : ""}`;
       const sheet = document.createElement("div");
