@@ -78,6 +78,9 @@ def test_roles_that_hurt_and_parts_of_other_roles_are_told(folder):
     assert result["scores"][head][role]["effect"] == "helps" and f"{role} (helps)" not in render(run)
     result["definitions"][role]["helps"] = False
     result["scores"][head][role]["effect"] = "hurts"
+    for tests in result["scores"].values():
+        for score in tests.values():
+            score["implied_by"] = []
     result["scores"]["L3H0"]["copy"] |= {"claimed": True, "implied_by": ["name-mover"]}
     page = role_page(result, run.tensors)
     assert f"{head} {role} (hurts)" in page["verdict"].headline
