@@ -189,16 +189,18 @@ def compare_sides(
 ) -> RoleComparison:
     """Put the roles of two models, measured on the same prompts, side by side."""
     changes = role_changes(
-        *(
-            RoleTable(held=holders(side.result), tested=side.tested, implied=implied_holders(side.result))
-            for side in (teacher, student)
-        ),
+        _table(teacher),
+        _table(student),
         partners(aligned),
         order=list(ROLES),
     )
     return RoleComparison(
         teacher=teacher, student=student, changes=changes, ablation=ablation, notices=_notices(teacher, student)
     )
+
+
+def _table(side: SideOfRoles) -> RoleTable:
+    return RoleTable(held=holders(side.result), tested=side.tested, implied=implied_holders(side.result))
 
 
 def component_groups(result: RoleResult) -> dict[str, tuple[Component, ...]]:
