@@ -28,7 +28,7 @@ def role_table(result: RoleResult) -> None:
         name, held = str(row["component"]), roles[str(row["component"])]
         for number, role in enumerate(held):
             first = (name, f"{row['influence']:.3f}") if number == 0 else ("", "")
-            table.add_row(*first, _told(role, scores[name][role]), *_cells(scores[name][role]))
+            table.add_row(*first, role, *_cells(scores[name][role], signed=not ROLES[role].helps))
         if not held and unknown < UNKNOWN_SHOWN:
             unknown += 1
             table.add_row(name, f"{row['influence']:.3f}", "unknown", "", "", "", "")
@@ -37,12 +37,8 @@ def role_table(result: RoleResult) -> None:
         notice(f"note: {warning}")
 
 
-def _told(role: str, row: dict[str, Any]) -> str:
-    """A role that may help or hurt says which."""
-    return role if ROLES[role].helps else f"{role} ({row['effect']})"
-
-
-def _cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
+def _cells(row: dict[str, Any], *, signed: bool) -> tuple[str, str, str, str]:
+    """Figures of one claim; the effect of a role that may help or hurt says which."""
     evidence = row["evidence"]
     looks, write = evidence["attention"], evidence["write"]
     effects = [
@@ -52,7 +48,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
     ]
     return (
         "-" if looks is None else f"{looks['score']:.2f} ({looks['chance']:.2f})",
-        ", ".join(effects),
+        ", ".join([*effects, *([row["effect"]] if signed else [])]),
         "-" if write is None else f"{write['score']:.2f}",
         f"{row['r']:.1g}",
     )
