@@ -26,7 +26,7 @@ class BatteryRecipe:
     )
     initial_sd: float = 0.1
     shares: Mapping[str, float] = field(default_factory=lambda: {"ioi": 0.75, "numerals": 0.25})
-    n_rows: int = 4000
+    n_rows: int = 12000
     n_words: int = 24
     courses: Mapping[str, Course] = field(
         default_factory=lambda: {
@@ -35,7 +35,7 @@ class BatteryRecipe:
             "labels": Course(steps=700, few_words=180),
             "other-seed": Course(steps=700, few_words=180, learning_rate=2e-3),
             "shortcut-ioi": Course(steps=200),
-            "shortcut-numerals": Course(steps=400),
+            "shortcut-numerals": Course(steps=700, few_words=180),
             "ablated-healed": Course(steps=30, learning_rate=3e-4, warmup=5),
             "merged-healed": Course(steps=30, learning_rate=3e-4, warmup=5),
         }
