@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -127,6 +128,36 @@ def attribution(
         `clean` [row]: logit difference of the intact model; `estimate` [component, row]: estimated logit
         difference with each of `model.components` ablated. Both in logits, float32, on the CPU.
     """
+    found = answer_slopes(model, rows, correct=correct, incorrect=incorrect)
+    effects: dict[Component, Tensor] = {}
+    for n, (z, of_z) in found.z.items():
+        for head, effect in enumerate(_head_effects(z, values.z(n), of_z)):
+            effects[Component(n, head)] = effect
+        mlp, of_mlp = found.mlp[n]
+        effects[Component(n)] = _effect(mlp, values.mlp(n), of_mlp)
+    intact = found.clean.cpu()
+    return {"clean": intact, "estimate": torch.stack([intact + effects[c].cpu() for c in model.components])}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Slopes:
+    """What one forward and one backward pass tell of every component, by layer; nothing keeps a graph.
+
+    Attributes:
+        clean: Logit difference of the intact model, in logits.
+        z: Head values, heads side by side, and the slope of the logit difference by them.
+        mlp: MLP outputs and the slope by them.
+    """
+
+    clean: Float[Tensor, " row"]
+    z: dict[int, tuple[Float[Tensor, "row pos width"], Float[Tensor, "row pos width"]]]
+    mlp: dict[int, tuple[Float[Tensor, "row pos d_model"], Float[Tensor, "row pos d_model"]]]
+
+
+def answer_slopes(
+    model: HookedModel, rows: Rows, *, correct: Int[Tensor, " row"], incorrect: Int[Tensor, " row"]
+) -> Slopes:
+    """Slopes of the logit difference by every activation; for the arguments see `attribution`."""
     z: dict[int, Tensor] = {}
     mlp: dict[int, Tensor] = {}
     with torch.enable_grad(), _watched(model, z, mlp):
@@ -136,13 +167,12 @@ def attribution(
         clean = logit_diff(model.family.head(model.raw, at_answer), correct, incorrect)
         layers = sorted(z)
         grads = torch.autograd.grad(clean.sum(), [*(z[n] for n in layers), *(mlp[n] for n in layers)])
-    effects: dict[Component, Tensor] = {}
-    for n, of_z, of_mlp in zip(layers, grads[: len(layers)], grads[len(layers) :], strict=True):
-        for head, effect in enumerate(_head_effects(z[n].detach(), values.z(n), of_z)):
-            effects[Component(n, head)] = effect
-        effects[Component(n)] = _effect(mlp[n].detach(), values.mlp(n), of_mlp)
-    intact = clean.detach().cpu()
-    return {"clean": intact, "estimate": torch.stack([intact + effects[c].cpu() for c in model.components])}
+    of_z, of_mlp = (dict(zip(layers, some, strict=True)) for some in (grads[: len(layers)], grads[len(layers) :]))
+    return Slopes(
+        clean=clean.detach(),
+        z={n: (z[n].detach(), of_z[n]) for n in layers},
+        mlp={n: (mlp[n].detach(), of_mlp[n]) for n in layers},
+    )
 
 
 def _head_effects(

@@ -57,7 +57,7 @@ def sweep_prompts(
 
     runs = run_interventions(
         model,
-        _chosen(batch, prompts),
+        chosen_prompts(batch, prompts),
         [replace_components(component) for component in components],
         source=values,
         batch_size=batch_size,
@@ -78,7 +78,8 @@ def when_needed(prepare: Callable[[], Replacement]) -> Replacement:
     return values
 
 
-def _chosen(batch: PromptBatch, prompts: Int[Tensor, " chosen"]) -> PromptBatch:
+def chosen_prompts(batch: PromptBatch, prompts: Int[Tensor, " chosen"]) -> PromptBatch:
+    """Some prompts of a batch, by their places in it, in the order that is given."""
     places = prompts.tolist()
     return replace(
         batch,
@@ -90,6 +91,8 @@ def _chosen(batch: PromptBatch, prompts: Int[Tensor, " chosen"]) -> PromptBatch:
         incorrect_ids=batch.incorrect_ids[prompts],
         group=batch.group[prompts],
         label_positions={label: positions[prompts] for label, positions in batch.label_positions.items()},
+        label_starts={label: positions[prompts] for label, positions in batch.label_starts.items()},
+        counterfactuals={kind: _rows_of(block, prompts) for kind, block in batch.counterfactuals.items()},
     )
 
 
