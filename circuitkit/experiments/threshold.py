@@ -21,6 +21,9 @@ from circuitkit.tasks.describe import describe_task
 
 SOURCE = "Distilled Circuits (Haskins & Adams 2026), Appendix N"
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+FEW_PROMPTS = 16
+MANY_COMPONENTS = 200
+"""Models with more components than this are searched on few prompts: a search runs them hundreds of times."""
 SEARCHES = tuple(name for name, parameter in PARAMETERS.items() if parameter == "threshold")
 
 
@@ -28,7 +31,8 @@ def threshold_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *,
     """Find a circuit in teacher and student at each threshold, on the same prompts.
 
     Args:
-        pairs: The pair, alone. Circuits are searched on its first 64 prompts.
+        pairs: The pair, alone. Circuits are searched on its first 64 prompts, 16 where the teacher has more than 200
+            components.
         options: `levels` are the thresholds, `search` the method: `prune` (default) or `path-patching`.
         progress: Called as the searches advance.
 
@@ -69,25 +73,31 @@ def threshold_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *,
 
 
 def _batches(pair: PairMeasurements) -> tuple[PromptBatch, PromptBatch]:
-    """The pair's first prompts, as many as `discover` takes unless told otherwise: searches run a model many times."""
-    if pair.settings.n_prompts <= N_PROMPTS:
+    """The pair's first prompts: searches run a model many times."""
+    most = _most_prompts(pair)
+    if pair.settings.n_prompts <= most:
         return pair.batches
     return shared_batches(
         pair.teacher_model,
         pair.student_model,
         pair.task,
-        n_prompts=N_PROMPTS,
+        n_prompts=most,
         seed=pair.settings.seed,
         need_corrupted=pair.settings.ablation.needs_corrupted,
     )
 
 
+def _most_prompts(pair: PairMeasurements) -> int:
+    """As many as `discover` takes unless told otherwise; few in large models."""
+    return N_PROMPTS if _n_components(pair, "teacher") <= MANY_COMPONENTS else FEW_PROMPTS
+
+
 def _about_prompts(pair: PairMeasurements) -> tuple[str, ...]:
-    if pair.settings.n_prompts <= N_PROMPTS:
+    if pair.settings.n_prompts <= _most_prompts(pair):
         return ()
     return (
         f"{pair.settings.n_prompts} prompts were asked for; circuits were searched and judged on the first "
-        f"{N_PROMPTS}, since every search runs the models many times.",
+        f"{_most_prompts(pair)}, since every search runs the models many times.",
     )
 
 

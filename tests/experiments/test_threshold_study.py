@@ -41,6 +41,14 @@ def test_many_prompts_are_cut_to_what_a_search_takes():
     assert "has " in study.findings[0] and "goes from" not in study.findings[0]  # one threshold leads nowhere
 
 
+def test_models_of_many_components_are_searched_on_few_prompts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("circuitkit.experiments.threshold.MANY_COMPONENTS", 19)  # the teacher has 20
+    pair = make_pair(n_prompts=20, bootstrap=0, task="numerals")
+    study = run_study("threshold", [pair], StudyOptions(levels=(0.5,)))
+    assert study.settings["n_prompts"] == 16
+    assert study.notices[0].startswith("20 prompts were asked for; circuits were searched and judged on the first 16")
+
+
 def test_circuits_of_16_bit_models_are_found_in_the_arithmetic_that_is_asked_for():
     models = [load_model(name, device="cpu", dtype="bfloat16") for name in ("toy-gpt2", "toy-distilgpt2")]
     for as_loaded in (True, False):
