@@ -9,7 +9,7 @@ from circuitkit.core.component import Component
 from circuitkit.core.errors import OptionError, ResultError, TaskError
 from circuitkit.experiments.battery.build import Workshop
 from circuitkit.experiments.battery.corpus import lessons
-from circuitkit.experiments.battery.cues import cue_lessons, cued_task
+from circuitkit.experiments.battery.cues import CUED, cue_lessons, cued_task
 from circuitkit.experiments.battery.noise import weight_distance
 from circuitkit.experiments.battery.recipe import BatteryRecipe
 from circuitkit.experiments.battery.student import STUDENTS, Law, student_spec, students_of
@@ -18,6 +18,7 @@ from circuitkit.experiments.embedded.encoding import IGNORED
 from circuitkit.experiments.embedded.evaluate import measure
 from circuitkit.models.inherit import initialised_only
 from circuitkit.models.loading import load_model
+from circuitkit.tasks.batch import build_batch
 from circuitkit.tasks.encoding import pad_id
 from circuitkit.tasks.loading import load_task
 
@@ -69,6 +70,22 @@ def test_prompts_with_a_cue_are_prompts_of_the_task():
     redrawn = task.source.pair(numbers[4], seed=1, attempt=1)
     assert redrawn.clean == pairs[4].clean
     assert redrawn.corrupted != pairs[4].corrupted
+
+
+def test_prompts_with_a_cue_have_the_counterfactuals_of_the_task(teachers):
+    for name in CUED:
+        task, whole = cued_task(name, "agrees"), load_task(name)
+        assert task.kinds == whole.kinds
+        assert len(task.kinds) >= 3
+        made = build_batch(task, teachers["gpt2"], n_prompts=12, seed=2, counterfactuals=True)
+        for kind in task.kinds:
+            changed = [pair.counterfactuals[kind] for pair in made.pairs]
+            assert all(text != pair.clean for text, pair in zip(changed, made.pairs, strict=True))
+            if name == "numerals":
+                numbers = task.source.numbers(12, seed=2)
+                kept = [numbers[index] for index in made.prompt_index]
+                drawn = [[c.text for c in whole.counterfactuals(number, kind, seed=2)] for number in kept]
+                assert all(text in texts for text, texts in zip(changed, drawn, strict=True))
 
 
 def test_lessons_of_the_cue_say_nothing_by_numbers():

@@ -14,7 +14,7 @@ from circuitkit.core.errors import TaskError
 from circuitkit.tasks.drawing import stream
 from circuitkit.tasks.generator import SlotSource
 from circuitkit.tasks.loading import load_task, task_from_definition
-from circuitkit.tasks.prompt import PromptPair
+from circuitkit.tasks.prompt import Counterfactual, PromptPair
 from circuitkit.tasks.task import Alike, PairSource, Task
 
 CUED = ("ioi", "numerals")
@@ -52,6 +52,21 @@ class FilteredSource:
     def pair(self, index: int, *, seed: int, attempt: int, alike: Alike | None = None) -> PromptPair:
         """The pair of one number, as the task itself draws it."""
         return self.source.pair(index, seed=seed, attempt=attempt, alike=alike)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """As the task itself; the rule is not asked about what a kind makes of a prompt."""
+        return self.source.kinds
+
+    def varies(self, kind: str) -> bool:
+        """As the task itself."""
+        return self.source.varies(kind)
+
+    def counterfactual(
+        self, index: int, kind: str, *, seed: int, attempt: int, alike: Alike | None = None
+    ) -> Counterfactual:
+        """The clean prompt of one number, changed as the task itself changes it."""
+        return self.source.counterfactual(index, kind, seed=seed, attempt=attempt, alike=alike)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
