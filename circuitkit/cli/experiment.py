@@ -67,6 +67,10 @@ def experiment(
     if name is None:
         _list()
         return
+    from circuitkit.experiments.experiment import check_study
+    from circuitkit.experiments.study_options import StudyOptions
+
+    check_study(name, StudyOptions())
     if teacher is None or student is None or task is None:
         raise OptionError(
             f"Experiment {name!r} needs two models and a task: circuitkit experiment {name} TEACHER STUDENT --task T."
@@ -76,9 +80,8 @@ def experiment(
     check_outputs(out, html, json_to)
     with kept(out):
         from circuitkit.cli.study_tables import study_table
-        from circuitkit.experiments.experiment import check_study
         from circuitkit.experiments.experiment import experiment as measure
-        from circuitkit.experiments.study_options import StudyOptions, parse_levels
+        from circuitkit.experiments.study_options import parse_levels
         from circuitkit.models.loading import load_model
         from circuitkit.reports.html import report
         from circuitkit.tasks.loading import load_tasks

@@ -8,7 +8,7 @@ from rich.text import Text
 from circuitkit.cli.console import notice, stderr
 from circuitkit.cli.tables import interval
 from circuitkit.core.utf8 import printable
-from circuitkit.roles.catalogue import ROLES
+from circuitkit.roles.catalogue import ROLES, Role
 from circuitkit.roles.result import RoleResult
 
 UNKNOWN_SHOWN = 5
@@ -28,7 +28,7 @@ def role_table(result: RoleResult) -> None:
         name, held = str(row["component"]), roles[str(row["component"])]
         for number, role in enumerate(held):
             first = (name, f"{row['influence']:.3f}") if number == 0 else ("", "")
-            table.add_row(*first, role, *_cells(scores[name][role], signed=not ROLES[role].helps))
+            table.add_row(*first, role, *_cells(scores[name][role], ROLES[role]))
         if not held and unknown < UNKNOWN_SHOWN:
             unknown += 1
             table.add_row(name, f"{row['influence']:.3f}", "unknown", "", "", "", "")
@@ -37,10 +37,10 @@ def role_table(result: RoleResult) -> None:
         notice(f"note: {warning}")
 
 
-def _cells(row: dict[str, Any], *, signed: bool) -> tuple[str, str, str, str]:
+def _cells(row: dict[str, Any], role: Role) -> tuple[str, str, str, str]:
     """Figures of one claim; the effect of a role that may help or hurt says which."""
     evidence = row["evidence"]
-    looks, write = evidence["attention"], evidence["write"]
+    looks = evidence["attention"]
     effects = [
         f"{name} {evidence[name]['score']:.2f}"
         for name in ("qk", "ov")
@@ -48,7 +48,14 @@ def _cells(row: dict[str, Any], *, signed: bool) -> tuple[str, str, str, str]:
     ]
     return (
         "-" if looks is None else f"{looks['score']:.2f} ({looks['chance']:.2f})",
-        ", ".join([*effects, *([row["effect"]] if signed else [])]),
-        "-" if write is None else f"{write['score']:.2f}",
+        ", ".join([*effects, *([] if role.helps else [row["effect"]])]),
+        _write(evidence["write"], role),
         f"{row['r']:.1g}",
     )
+
+
+def _write(write: dict[str, Any] | None, role: Role) -> str:
+    """A share of prompts or, of a role that acts through later components, how little of the effect is direct."""
+    if write is None:
+        return "-"
+    return f"direct {write['score']:.2f}" if role.write == "indirect" else f"{write['score']:.2f}"

@@ -111,6 +111,11 @@ class RoleRecord(Record):
     examples: tuple[RoleExampleRecord, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def without_r(self) -> bool:
+        """Whether claims of this run were made by q, as those of earlier versions were."""
+        return any(score.r is None for tests in self.scores.values() for score in tests.values())
+
     def told(self, component: str, role: str) -> str:
         """A role of a component in words: with what it does to the task, where the role leaves that open."""
         score = self.scores.get(component, {}).get(role)

@@ -5,6 +5,8 @@ from circuitkit.reports.role_record import RoleRecord
 from circuitkit.reports.verdict import Verdict, short_names
 
 _NAMED = 6
+NO_CLAIM = "No role is claimed: "
+"""How the warning begins that says why nothing could be tested."""
 
 
 def role_verdict(record: RoleRecord) -> Verdict:
@@ -21,11 +23,10 @@ def role_verdict(record: RoleRecord) -> Verdict:
         headline = (
             f"On {task}, no head of {model} can be shown to have any of the {len(record.definitions)} tested roles."
         )
-    diff, tests = record.logit_diff, len(heads) * len(record.definitions)
+    diff = record.logit_diff
     support = [
         f"Its logit difference is {with_interval(diff.mean, diff.ci95)} logits over {record.task.n_prompts} prompts.",
-        f"{len(heads)} heads were tested for {len(record.definitions)} roles each; of all claims in these {tests} "
-        f"tests, {share(float(record.settings.get('alpha') or 0))} at most are expected to be false.",
+        *_tests(record, len(heads), claims=bool(known)),
     ]
     total = sum(max(0.0, effect.drop) for effect in record.influence.values())
     unknown = sum(max(0.0, record.influence[name].drop) for name, held in record.roles.items() if not held)
@@ -41,3 +42,14 @@ def role_verdict(record: RoleRecord) -> Verdict:
         "claims it, what the head writes. It does not say that the head does nothing else, and a head without a role "
         "may do something that nobody has named. Effects depend on what the corrupted prompts change.",
     )
+
+
+def _tests(record: RoleRecord, n_heads: int, *, claims: bool) -> list[str]:
+    """What was tested, and how sure the claims are, or why there could be none."""
+    untestable = [warning for warning in record.warnings if warning.startswith(NO_CLAIM)]
+    if untestable and not claims:
+        return untestable
+    tests, alpha = n_heads * len(record.definitions), share(float(record.settings.get("alpha") or 0))
+    sure = f"of all claims in these {tests} tests, {alpha} at most are expected to be false"
+    none = f"in none of these {tests} tests is the evidence enough to claim it with {alpha} false claims at most"
+    return [f"{n_heads} heads were tested for {len(record.definitions)} roles each; {sure if claims else none}."]

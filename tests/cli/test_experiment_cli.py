@@ -75,6 +75,7 @@ def test_several_tasks_and_json(run):
     [
         (("noise",), "needs two models and a task"),
         (("noise", *PAIR), "needs two models and a task"),
+        (("guess",), "'guess' unknown; choose one of noise"),
         (("guess", *PAIR, "-t", "ioi"), "'guess' unknown; choose one of noise"),
         (("noise", *PAIR, "-t", "ioi,numerals"), "takes one task"),
         (("noise", *PAIR, "-t", "ioi", "--levels", "some"), "--levels 'some' not understood"),

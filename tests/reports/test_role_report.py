@@ -90,6 +90,35 @@ def test_roles_that_hurt_and_parts_of_other_roles_are_told(folder):
     assert "listed as name-mover" in text and "claimed, and 1 listed as name-mover or numeral-mover instead" in text
 
 
+def test_claims_stand_beside_the_false_rate_that_decides_and_direct_effects_beside_whole_ones(folder):
+    run = load_run(folder)
+    text = render(run)
+    assert "where r is at most alpha, 0.05" in text and ">r</th>" in text and ">q</th>" not in text
+    result = json.loads(json.dumps(run.result))
+    head, role = next((name, held[0]) for name, held in result["roles"].items() if held)
+    assert "direct 1.25" not in text and "of 4.75" not in text
+    result["definitions"][role]["write"] = "indirect"
+    result["scores"][head][role]["evidence"]["write"] = {"score": 1.25, "p": 0.0, "baseline": 4.75}
+    result["scores"][head][role] |= {"q": 0.777, "r": 0.012}
+    text = render(replace(run, result=result))
+    assert "<td>direct 1.25<td>of 4.75" in text and "<td>0.012<" in text and "0.777" not in text
+    for tests in result["scores"].values():
+        for score in tests.values():
+            del score["r"]
+    old = render(replace(run, result=result))
+    assert "where q is at most alpha" in old and ">q</th>" in old and ">r</th>" not in old and "<td>0.777<" in old
+
+
+def test_without_causal_evidence_the_page_does_not_speak_of_tests(folder):
+    run = load_run(folder)
+    none = run.result | {"roles": dict.fromkeys(run.result["roles"], []), "examples": []}
+    told = role_verdict(role_page(none, run.tensors)["record"]).support
+    assert any("tests is the evidence enough to claim it with 5% false claims at most" in line for line in told)
+    why = "No role is claimed: no causal evidence can be had, because the task has no corrupted prompts."
+    told = role_verdict(role_page(none | {"warnings": [why]}, run.tensors)["record"]).support
+    assert why in told and not any("tested for" in line for line in told)
+
+
 def test_without_roles_the_page_says_so(folder, tmp_path):
     run = load_run(folder)
     result = run.result | {"roles": dict.fromkeys(run.result["roles"], []), "examples": []}
