@@ -51,11 +51,13 @@ def _about_scores(scores: AlignmentScores) -> list[str]:
         (scores.random_student, "of students with random weights"),
     ):
         if null is not None and scores.score <= null.mean:
-            found.append(f"The score, {scores.score:.3f}, is not above the mean score {what}, {null.mean:.3f}.")
+            found.append(
+                f"The alignment score A, {scores.score:.3f}, is not above the mean score {what}, {null.mean:.3f}."
+            )
     if scores.shuffle is not None and scores.shuffle.p > CHANCE and scores.score > scores.shuffle.mean:
         found.append(
-            f"The score is not clearly above its shuffle null (p = {scores.shuffle.p:.2g}): which component "
-            "matters agrees no better than chance."
+            f"The alignment score A is not clearly above its shuffle null (p = {scores.shuffle.p:.2g}): which "
+            "component matters agrees no better than chance."
         )
     return found
 

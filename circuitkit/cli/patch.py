@@ -13,7 +13,12 @@ from circuitkit.cli.output import check_outputs, default_out, say_where, write_j
 from circuitkit.core.run_path import drop_partial, partial_folder
 
 _Parts = Annotated[
-    str, typer.Option("--parts", help="What is patched, with commas: block, head (or z), mlp, q, k, v, pattern.")
+    str | None,
+    typer.Option(
+        "--parts",
+        help="What is patched, with commas: block, head (or z), mlp, q, k, v, pattern. block, and head and mlp as far "
+        "as --components has any, if not given.",
+    ),
 ]
 _Direction = Annotated[
     Literal["denoise", "noise"],
@@ -31,7 +36,7 @@ def patch(
     model: Annotated[str, typer.Argument(help="Embedded name, directory, .gguf file or hub id.")],
     task: options.OneTaskOption,
     n_prompts: options.Prompts = 64,
-    parts: _Parts = "block,head,mlp",
+    parts: _Parts = None,
     direction: _Direction = "denoise",
     positions: _Positions = "labels",
     components: _Components = None,
@@ -63,7 +68,7 @@ def patch(
             result = activation_patching(
                 loaded,
                 loaded_task,
-                parts=_listed(parts),
+                parts=None if parts is None else _listed(parts),
                 direction=direction,
                 positions=positions,
                 components=None if components is None else _listed(components),

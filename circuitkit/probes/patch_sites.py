@@ -48,6 +48,19 @@ def parse_parts(parts: Sequence[str]) -> tuple[Part, ...]:
     return cast(tuple[Part, ...], tuple(named))
 
 
+def default_parts(components: Sequence[Component | str] | None) -> tuple[Part, ...]:
+    """What is patched where no parts are named: blocks, and heads and MLPs of which there are any among components.
+
+    Args:
+        components: Heads and MLPs that are patched; None is all.
+
+    Raises:
+        OptionError: A component cannot be read.
+    """
+    kinds = {(Component.parse(c) if isinstance(c, str) else c).kind for c in components or ()}
+    return tuple(part for part in WHOLE if part == "block" or part in kinds) if kinds else WHOLE
+
+
 def patch_sites(
     model: HookedModel, parts: Sequence[Part], components: Sequence[Component | str] | None
 ) -> list[PatchSite]:

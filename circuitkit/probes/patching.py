@@ -15,7 +15,7 @@ from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.precision import dtype_name
 from circuitkit.probes.logit_lens import logit_lens
 from circuitkit.probes.patch_runs import run_patches
-from circuitkit.probes.patch_sites import parse_parts, patch_sites
+from circuitkit.probes.patch_sites import default_parts, parse_parts, patch_sites
 from circuitkit.probes.patching_map import Direction, PatchingMap, PatchRow
 from circuitkit.probes.places import Positions, patch_places
 from circuitkit.tasks.batch import PromptBatch, build_batch
@@ -27,7 +27,7 @@ def activation_patching(
     model: HookedModel,
     task: Task | PromptBatch,
     *,
-    parts: Sequence[str] = ("block", "head", "mlp"),
+    parts: Sequence[str] | None = None,
     direction: Direction | str = "denoise",
     positions: Positions | str = "labels",
     components: Sequence[Component | str] | None = None,
@@ -51,6 +51,7 @@ def activation_patching(
         parts: Any of `block` (the residual stream behind each block, and before the first), `head` (a head's whole
             write; `z` means the same), `mlp`, and of a head `q`, `k`, `v` or `pattern`. A query or a row of the pattern
             is patched where it reads; a key or a value where it is read, for all positions that read it.
+            None: `block`, and `head` and `mlp` as far as the components have any.
         direction: `denoise` patches clean activations into corrupted prompts and measures what they restore; `noise`
             the reverse, and measures what is lost.
         positions: `labels` groups the tokens by the task's labels; `tokens` takes each by itself.
@@ -69,7 +70,11 @@ def activation_patching(
             prompts with tokens at the same positions.
         ModelError: Logits are not finite.
     """
-    direction, seed, chosen = _direction(direction), check_seed(seed), parse_parts(parts)
+    direction, seed, chosen = (
+        _direction(direction),
+        check_seed(seed),
+        default_parts(components) if parts is None else parse_parts(parts),
+    )
     if bootstrap < 0:
         raise OptionError(f"{bootstrap} bootstrap draws were asked for; give 0 for no intervals, or a positive number.")
     RowBudget(model, batch_size)  # a size that is not positive is refused before anything runs

@@ -12,7 +12,7 @@ from circuitkit.core.errors import OptionError
 from circuitkit.interventions.engine import run_interventions
 from circuitkit.interventions.intervention import Intervention, replace_components
 from circuitkit.models.loading import load_model
-from circuitkit.probes.patch_sites import parse_parts
+from circuitkit.probes.patch_sites import default_parts, parse_parts
 from circuitkit.probes.patching import activation_patching
 from circuitkit.probes.places import patch_places
 from circuitkit.tasks.batch import build_batch
@@ -209,6 +209,17 @@ def test_z_is_the_head(tiny_models):
     model = tiny_models["gpt2"]
     found = activation_patching(model, labelled(model), parts=("z",), components=["L0H1"], bootstrap=0)
     assert [(row.name, row.part) for row in found.rows] == [("L0H1", "head")]
+
+
+def test_without_parts_blocks_and_what_the_components_are(tiny_models):
+    model = tiny_models["gpt2"]
+    found = activation_patching(model, labelled(model), components=["L0H1"], bootstrap=0)
+    assert [row.name for row in found.rows if row.part != "block"] == ["L0H1"] and found.settings["parts"] == [
+        "block",
+        "head",
+    ]
+    assert default_parts(None) == default_parts(["MLP0", "L0H1"]) == ("block", "head", "mlp")
+    assert default_parts([Component(layer=0)]) == ("block", "mlp")
 
 
 @pytest.mark.parametrize(
