@@ -34,7 +34,7 @@ def role_comparison_table(roles: RoleComparison) -> None:
     table.caption = "reliance: drop in % of the whole model's logit difference with all of a role's heads ablated"
     stderr().print(table)
     heads = Table(
-        Column("role", no_wrap=True), "teacher", "circuit - head", "model", "student", "circuit - head", "model"
+        Column("role", no_wrap=True), "teacher", "circuit without it", "model", "student", "circuit without it", "model"
     )
     for row in found["table1"]:
         heads.add_row(row["role"], *_head(row["teacher"]), *_head(row["student"]))

@@ -51,7 +51,7 @@ def roles_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *, pro
         for who, model, batch in zip(("teacher", "student"), models, batches, strict=True)
     }
     components = _components_table(sides)
-    by_role = _by_role_table(components)
+    by_role = _by_role_table(components, sides)
     return make_study(
         pairs,
         name="roles",
@@ -170,8 +170,16 @@ def _ends(points: Sequence[float] | None) -> tuple[float, float] | None:
     return None if points is None else (-points[1], -points[0])
 
 
-def _by_role_table(components: StudyTable) -> StudyTable:
-    """For each role, who has it in either model and what the strongest of them costs."""
+def _by_role_table(components: StudyTable, sides: Mapping[str, _Side]) -> StudyTable:
+    """For each role, who has it in either model and what the strongest of them costs.
+
+    Components that have it as a part of a role that they are listed with have it too: a head of the teacher's that
+    moves and collects would else seem to be no collector, and the student's collector a new one.
+    """
+    held = {
+        who: {name: {*roles, *side.roles.implied[name]} for name, roles in side.roles.roles.items()}
+        for who, side in sides.items()
+    }
     names = dict.fromkeys(
         role for row in components.rows for role in str(row["roles"]).split(", ") if role != "unknown"
     )
@@ -179,7 +187,7 @@ def _by_role_table(components: StudyTable) -> StudyTable:
     for role in names:
         row: dict[str, Cell] = {"role": role}
         for who in ("teacher", "student"):
-            own = [r for r in components.rows if r["model"] == who and role in str(r["roles"]).split(", ")]
+            own = [r for r in components.rows if r["model"] == who and role in held[who][str(r["component"])]]
             first = own[0] if own else None  # rows are in the order of their drops
             row |= {
                 who: " ".join(str(r["component"]) for r in own) or "none",
@@ -189,7 +197,7 @@ def _by_role_table(components: StudyTable) -> StudyTable:
                 f"{who}_in_circuit": None if first is None else first["in_circuit"],
             }
         rows.append(row)
-    sides = [
+    both = [
         column
         for who in ("teacher", "student")
         for column in (
@@ -202,9 +210,10 @@ def _by_role_table(components: StudyTable) -> StudyTable:
     ]
     return StudyTable(
         title="Roles of both models (Table 1)",
-        columns=(Column(name="role", title="role", kind="text"), *sides),
+        columns=(Column(name="role", title="role", kind="text"), *both),
         rows=tuple(rows),
-        note="A role is claimed only if all evidence holds under false discovery control (see circuitkit roles).",
+        note="A role is claimed only if all evidence holds under false discovery control (see circuitkit roles). A "
+        "part of another role is counted here, though the component is listed with that role alone.",
     )
 
 
