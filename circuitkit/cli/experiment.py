@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from circuitkit.cli import options
+from circuitkit.cli.battery import NAME as BATTERY
+from circuitkit.cli.battery import TITLE, refuse_foreign, run_battery
 from circuitkit.cli.interrupt import kept
 from circuitkit.cli.measuring import measuring
 from circuitkit.cli.output import check_outputs, default_out, say_where, write_json
@@ -20,7 +22,7 @@ def experiment(
     student: Annotated[str | None, typer.Argument(help="The same for the distilled model.")] = None,
     task: Annotated[
         str | None,
-        typer.Option("--task", "-t", help="A task; several with commas for some (cross-task, ...)."),
+        typer.Option("--task", "--tasks", "-t", help="A task; several with commas for some (cross-task, ...)."),
     ] = None,
     levels: Annotated[
         str | None,
@@ -42,7 +44,17 @@ def experiment(
     top: Annotated[
         int | None, typer.Option("--top", help="attention, qk, pca: matched pairs drawn; 6, 3 and 3.")
     ] = None,
-    n_prompts: options.Prompts = 384,
+    families: Annotated[
+        str | None, typer.Option("--families", help="battery: gpt2, bert, llama, with commas; gpt2 if not given.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="battery: seeds of every student; 1.")] = None,
+    students: Annotated[
+        str | None,
+        typer.Option("--students", help="battery: students with commas; those that are soon trained if not given."),
+    ] = None,
+    n_prompts: Annotated[
+        int | None, typer.Option("--n-prompts", "-n", help="Prompts to draw from the task; 384, battery: 96.")
+    ] = None,
     ablation: options.AblationOption = "corrupted-mean",
     method: options.MethodOption = "exact",
     similarity: Annotated[
@@ -53,7 +65,9 @@ def experiment(
         Literal["greedy", "hungarian", "soft"], typer.Option("--matching", help="How components are paired.")
     ] = "greedy",
     normalize: options.NormalizeOption = "max",
-    bootstrap: options.Bootstrap = 1000,
+    bootstrap: Annotated[
+        int | None, typer.Option("--bootstrap", help="Draws for the 95% intervals; 0: none; 1000, battery: 200.")
+    ] = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -67,10 +81,46 @@ def experiment(
     if name is None:
         _list()
         return
+    if name == BATTERY:
+        if teacher is not None:
+            raise OptionError(f"The battery makes its own students and takes no model; leave {teacher!r} out.")
+        refuse_foreign(
+            levels=levels,
+            repeats=repeats,
+            where=where,
+            unit=unit,
+            search=search,
+            top=top,
+            data=data,
+            ablation=None if ablation == "corrupted-mean" else ablation,
+            method=None if method == "exact" else method,
+            similarity=None if similarity == "auto" else similarity,
+            matching=None if matching == "greedy" else matching,
+            normalize=None if normalize == "max" else normalize,
+            device=None if device in ("auto", "cpu") else device,
+            dtype=None if dtype in ("auto", "float32") else dtype,
+            batch_size=None if batch_size == "auto" else batch_size,
+        )
+        run_battery(
+            families=families,
+            tasks=task,
+            seeds=seeds,
+            students=students,
+            n_prompts=96 if n_prompts is None else n_prompts,
+            bootstrap=200 if bootstrap is None else bootstrap,
+            seed=seed,
+            out=out,
+            html=html,
+            json_to=json_to,
+        )
+        return
     from circuitkit.experiments.experiment import check_study
     from circuitkit.experiments.study_options import StudyOptions
 
     check_study(name, StudyOptions())
+    for option, value in (("--families", families), ("--seeds", seeds), ("--students", students)):
+        if value is not None:
+            raise OptionError(f"Only the battery takes {option}; leave it out of experiment {name!r}.")
     if teacher is None or student is None or task is None:
         raise OptionError(
             f"Experiment {name!r} needs two models and a task: circuitkit experiment {name} TEACHER STUDENT --task T."
@@ -103,13 +153,13 @@ def experiment(
                 *models,
                 tasks,
                 options=chosen,
-                n_prompts=n_prompts,
+                n_prompts=384 if n_prompts is None else n_prompts,
                 ablation=ablation,
                 method=method,
                 similarity=similarity,
                 matching=matching,
                 normalize=normalize,
-                bootstrap=bootstrap,
+                bootstrap=1000 if bootstrap is None else bootstrap,
                 seed=seed,
                 batch_size=rows_at_a_time,
                 resume=partial_folder(out),
@@ -127,6 +177,7 @@ def experiment(
 def _list() -> None:
     from circuitkit.experiments.catalogue import STUDIES
 
-    width = max(map(len, STUDIES))
-    for name, kind in STUDIES.items():
-        typer.echo(f"{name:{width}}  {kind.title}")
+    titles = {**{name: kind.title for name, kind in STUDIES.items()}, BATTERY: TITLE}
+    width = max(map(len, titles))
+    for name, title in titles.items():
+        typer.echo(f"{name:{width}}  {title}")

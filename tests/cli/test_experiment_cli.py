@@ -45,7 +45,7 @@ def run(capsys, tmp_path, monkeypatch):
 def test_without_a_name_experiments_are_listed(run):
     code, out, err = run()
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == list(STUDIES)
+    assert [line.split()[0] for line in out.splitlines()] == [*STUDIES, "battery"]
 
 
 @pytest.mark.parametrize("name", STUDIES)
