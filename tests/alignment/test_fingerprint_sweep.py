@@ -28,7 +28,7 @@ from circuitkit.tasks.loading import load_task
 from circuitkit.tasks.position_groups import position_groups
 
 EXACT = {"atol": 1e-4, "rtol": 0}
-QUICK = {"n_prompts": 24, "bootstrap": 40}
+PROMPTS = 24
 
 
 @cache
@@ -37,8 +37,19 @@ def toy(name):
 
 
 @cache
-def batch_of(task, n, name="toy-gpt2"):
-    return build_batch(load_task(task), toy(name), n_prompts=n, counterfactuals=True, need_corrupted=False)
+def batch_of(task, n=PROMPTS):
+    return build_batch(load_task(task), toy("toy-gpt2"), n_prompts=n, counterfactuals=True, need_corrupted=False)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Where sweeps of these tests are kept, so that each is run once."""
+    return tmp_path_factory.mktemp("shards")
+
+
+@pytest.fixture(scope="module")
+def quick(shards):
+    return {"n_prompts": PROMPTS, "bootstrap": 40, "resume": shards}
 
 
 def changed(model, *, seed=0):
@@ -141,12 +152,12 @@ def test_gradient_estimates_add_up_to_those_of_whole_components(tiny_model):
 
 @pytest.mark.parametrize("task", ["ioi", "numerals"])
 @pytest.mark.parametrize("name", ["toy-gpt2", "toy-distilgpt2"])
-def test_no_more_is_left_out_than_the_bound_says(task, name):
-    model, batch = toy(name), batch_of(task, 32)
-    whole = fingerprints(model, batch)
+def test_no_more_is_left_out_than_the_bound_says(task, name, shards):
+    model, batch = toy(name), batch_of(task)
+    whole = fingerprints(model, batch, resume=shards)
     masses = whole.mean.abs().sum((1, 2))
     for top in (4, 8):
-        found, screen = screened_fingerprints(model, batch, top=top, seed=1)
+        found, screen = screened_fingerprints(model, batch, top=top, seed=0, resume=shards)
         assert screen is not None
         rows = [whole.components.index(c) for c in found.components]
         left_out = float(masses.sum() - masses[rows].sum())
@@ -158,12 +169,12 @@ def test_no_more_is_left_out_than_the_bound_says(task, name):
         assert screen.kept_mass == pytest.approx(float(masses[rows].sum()), rel=1e-4)
 
 
-def test_the_score_of_all_components_lies_where_screening_says():
+def test_the_score_of_all_components_lies_where_screening_says(shards):
     pair = toy("toy-gpt2"), toy("toy-distilgpt2")
-    batch = batch_of("ioi", 32)
-    whole = float(score(compared(*(fingerprints(model, batch) for model in pair)), seed=0).F)
-    for top in (3, 6):
-        (one, first), (other, second) = (screened_fingerprints(model, batch, top=top) for model in pair)
+    batch = batch_of("ioi")
+    whole = float(score(compared(*(fingerprints(model, batch, resume=shards) for model in pair)), seed=0).F)
+    for top in (4, 8):
+        (one, first), (other, second) = (screened_fingerprints(model, batch, top=top, resume=shards) for model in pair)
         kept = float(score(compared(one, other), seed=0).F)
         low, high = score_range(kept, first, second)
         assert low <= whole <= high and low <= kept
@@ -184,10 +195,10 @@ def test_an_unknown_choice_of_components_is_refused(given):
     assert parse_choice("all") is None and parse_choice("top:12") == 12
 
 
-def test_students_come_out_in_the_order_of_what_they_can_do():
+def test_students_come_out_in_the_order_of_what_they_can_do(quick):
     teacher, student = toy("toy-gpt2"), toy("toy-distilgpt2")
     others = [student, initialised_only(teacher, student), student.with_random_weights(0)]
-    found = [fingerprint(teacher, other, load_task("ioi"), **QUICK) for other in others]
+    found = [fingerprint(teacher, other, load_task("ioi"), **quick) for other in others]
     assert found[0].F > found[1].F + 0.2 > found[2].F + 0.3
     assert found[0].scores["F"].ci95[0] > found[1].scores["F"].ci95[1]
     assert found[2].F < 0.01
@@ -195,8 +206,8 @@ def test_students_come_out_in_the_order_of_what_they_can_do():
     assert found[0].nulls["shuffled"].p < 0.02
 
 
-def test_a_model_is_itself_and_the_record_says_everything():
-    found = fingerprint(toy("toy-distilgpt2"), toy("toy-distilgpt2"), load_task("numerals"), **QUICK)
+def test_a_model_is_itself_and_the_record_says_everything(quick):
+    found = fingerprint(toy("toy-distilgpt2"), toy("toy-distilgpt2"), load_task("numerals"), **quick)
     record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert [record[form]["score"] for form in FORMS[:3]] == pytest.approx([1, 1, 1], abs=1e-6)
     assert record["F"]["ci95"] == pytest.approx([1, 1]) and record["noise"] == pytest.approx(0, abs=1e-9)
@@ -211,8 +222,8 @@ def test_a_model_is_itself_and_the_record_says_everything():
     assert {name: len(names) for name, names in axes.items()} == {name: t.ndim for name, t in tensors.items()}
 
 
-def test_other_tokenizers_need_no_special_case():
-    found = fingerprint(toy("toy-gpt2"), toy("toy-bert"), load_task("ioi"), random_students=1, **QUICK)
+def test_other_tokenizers_need_no_special_case(quick):
+    found = fingerprint(toy("toy-gpt2"), toy("toy-bert"), load_task("ioi"), random_students=1, **quick)
     assert found.student.groups == found.teacher.groups and found.student.kinds == found.teacher.kinds
     assert len(found.student.clean) == len(found.teacher.clean)
     assert 0.02 < found.F < 1
@@ -220,21 +231,21 @@ def test_other_tokenizers_need_no_special_case():
     assert found.nulls["random_student"].ci95 is None
 
 
-def test_screened_results_say_what_was_left_out():
-    found = fingerprint(toy("toy-gpt2"), toy("toy-distilgpt2"), load_task("ioi"), components="top:5", **QUICK)
+def test_screened_results_say_what_was_left_out(quick):
+    found = fingerprint(toy("toy-gpt2"), toy("toy-distilgpt2"), load_task("ioi"), components="top:4", **quick)
     low, high = found.to_dict()["screen"]["F_of_all_between"]
     assert low < found.F and low < high <= 1
-    assert any("5 of 20 components of the teacher" in notice for notice in found.notices)
+    assert any("4 of 20 components of the teacher" in notice for notice in found.notices)
 
 
-def test_given_batches_and_chosen_kinds_are_used():
-    batch = batch_of("ioi", 24)
+def test_given_batches_and_chosen_kinds_are_used(shards):
+    batch = batch_of("ioi")
     pair = toy("toy-gpt2"), toy("toy-distilgpt2")
-    found = fingerprint(*pair, (batch, batch), kinds=["flip"], bootstrap=0)
+    found = fingerprint(*pair, (batch, batch), kinds=["flip"], bootstrap=0, resume=shards)
     assert found.student.kinds == ("flip",) and found.scores["F"].ci95 is None and found.noise is None
     assert any("one counterfactual kind only" in notice for notice in found.notices)
     assert found.F == pytest.approx(
-        fingerprint(*pair, load_task("ioi"), kinds=["flip"], n_prompts=24, bootstrap=0).F, abs=1e-5
+        fingerprint(*pair, load_task("ioi"), kinds=["flip"], n_prompts=PROMPTS, bootstrap=0, resume=shards).F, abs=1e-5
     )
     with pytest.raises(OptionError, match="no counterfactuals of kind 'flop'"):
         fingerprint(*pair, (batch, batch), kinds=["flop"])
@@ -248,7 +259,8 @@ def test_numbers_below_nothing_are_refused(option):
 
 def test_fingerprints_of_other_prompts_are_refused():
     model = toy("toy-distilgpt2")
-    one, other = fingerprints(model, batch_of("ioi", 8)), fingerprints(model, batch_of("ioi", 16))
+    one = fingerprints(model, batch_of("ioi", 8))
+    other = replace(one, prompt_index=tuple(i + 1 for i in one.prompt_index))
     with pytest.raises(OptionError, match="different prompts"):
         compared(one, other)
     with pytest.raises(OptionError, match="different groups"):
