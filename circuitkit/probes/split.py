@@ -107,7 +107,7 @@ def _too_few(counts: Counter[str], n_prompts: int, what: str) -> OptionError:
     if len(counts) > 1:
         second = counts.most_common(2)[1][1]
         needed = max(LEAST_PER_CLASS * len(counts), math.ceil(n_prompts * LEAST_PER_CLASS / second))
-        mend = f"Raise --n-prompts to about {needed}, or name another target."
+        mend = f"Give about {needed} prompts (--n-prompts; a file must hold as many), or name another target."
     else:
         mend = "There is one class only on these prompts: name another target."
     return OptionError(

@@ -30,6 +30,7 @@ from circuitkit.roles.result import RoleResult, claimed
 from circuitkit.roles.shuffled_text import shuffled_text
 from circuitkit.roles.significance import LEAST_PROMPTS
 from circuitkit.tasks.batch import PromptBatch, build_batch
+from circuitkit.tasks.prompt import END
 from circuitkit.tasks.task import Task
 
 
@@ -148,7 +149,7 @@ def find_roles(
         notices=(
             *about_causal(batch, clear=measured.baseline.clear),
             *about_prompts(evidence),
-            *about_absent(absent),
+            *about_absent(absent, labelled=set(batch.label_positions) > {END}),
             *([bench.written.notice] if bench.written.notice else []),
             *([parts.notice] if parts.notice else []),
         ),

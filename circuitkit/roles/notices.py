@@ -37,9 +37,20 @@ def about_prompts(evidence: Mapping[str, RoleEvidence]) -> tuple[str, ...]:
     return (f"Fewer than {LEAST_PROMPTS} prompts, and so no claim: {', '.join(few)}. Raise --n-prompts.",)
 
 
-def about_absent(absent: Mapping[str, str]) -> tuple[str, ...]:
-    """Roles that these prompts have no places for, by what they need."""
+def about_absent(absent: Mapping[str, str], *, labelled: bool) -> tuple[str, ...]:
+    """Roles that these prompts have no places for, by what they need.
+
+    Args:
+        absent: What each of them needs.
+        labelled: Whether the prompts have labels but for the answer position.
+    """
     by_need: dict[str, list[str]] = defaultdict(list)
     for name, need in absent.items():
         by_need[need].append(name)
-    return tuple(f"Not tested: {', '.join(names)}; prompts need {need}." for need, names in by_need.items())
+    found = [f"Not tested: {', '.join(names)}; prompts need {need}." for need, names in by_need.items()]
+    if found and not labelled:
+        found.append(
+            "These prompts have no labels. In a .jsonl file a row gives them in characters: "
+            '"labels": {"S1": [0, 4], "S2": [20, 24]}; the same names in every row.'
+        )
+    return tuple(found)

@@ -194,7 +194,10 @@ def test_options_and_exports():
         find_roles(load_model("toy-gpt2"), load_task("ioi"), bootstrap=-1)
     with pytest.raises(OptionError, match="Alpha"):
         find_roles(load_model("toy-gpt2"), load_task("ioi"), alpha=2.0)
-    assert about_absent({"a": "labels", "b": "labels"}) == ("Not tested: a, b; prompts need labels.",)
+    lacking = {"a": "labels", "b": "labels"}
+    assert about_absent(lacking, labelled=True) == ("Not tested: a, b; prompts need labels.",)
+    assert "have no labels. In a .jsonl file" in about_absent(lacking, labelled=False)[1]
+    assert about_absent({}, labelled=False) == ()
 
 
 def test_a_head_that_reads_both_names_alike_moves_none():
