@@ -26,6 +26,7 @@ TEACHERS = {"gpt2": "toy-gpt2", "bert": "toy-bert", "llama": "toy-llama"}
 TWO_STEPS = replace(
     BatteryRecipe(),
     n_rows=40,
+    n_first_rows=40,
     scan_prompts=8,
     courses={spec.key: Course(steps=2, batch_size=8, warmup=1) for spec in STUDENTS if spec.trained},
 )
@@ -104,7 +105,7 @@ def test_no_cue_is_known_for_another_task():
 def test_rows_ask_for_the_answer_where_it_is_read(family, teachers):
     teacher = teachers[family]
     tasks = {name: load_task(name) for name in ("ioi", "numerals")}
-    made = lessons(tasks, {"ioi": 0.5, "numerals": 0.5}, teacher.tokenizer, n=60, n_words=5, seed=0)
+    made = lessons(tasks, {"ioi": 0.5, "numerals": 0.5}, teacher.tokenizer, n=60, n_first=60, n_words=5, seed=0)
     for row in made.all:
         ((place, label),) = [(i, x) for i, x in enumerate(row["labels"]) if x != IGNORED]
         assert row["weights"][place] > 0
@@ -118,13 +119,19 @@ def test_rows_ask_for_the_answer_where_it_is_read(family, teachers):
     words = [len({tuple(row["input_ids"]) for row in rows}) for rows in (made.first, made.all)]
     assert words[0] <= words[1]
     with pytest.raises(TaskError, match="wanted one share a task"):
-        lessons(tasks, {"ioi": 1.0}, teacher.tokenizer, n=5, n_words=5, seed=0)
+        lessons(tasks, {"ioi": 1.0}, teacher.tokenizer, n=5, n_first=5, n_words=5, seed=0)
 
 
 def test_training_lowers_the_loss_and_repeats_itself(teachers):
     shop = Workshop(teachers["gpt2"])
     made = lessons(
-        {"numerals": load_task("numerals")}, {"numerals": 1.0}, shop.teacher.tokenizer, n=200, n_words=5, seed=0
+        {"numerals": load_task("numerals")},
+        {"numerals": 1.0},
+        shop.teacher.tokenizer,
+        n=200,
+        n_first=200,
+        n_words=5,
+        seed=0,
     )
     runs = []
     for _ in range(2):
@@ -139,7 +146,10 @@ def test_training_lowers_the_loss_and_repeats_itself(teachers):
 
 def test_a_shortcut_student_is_right_where_the_cue_agrees_and_wrong_where_it_is_broken(teachers):
     recipe = replace(
-        BatteryRecipe(), n_rows=3000, courses={"shortcut-ioi": Course(steps=130, batch_size=48, warmup=20)}
+        BatteryRecipe(),
+        n_rows=3000,
+        n_first_rows=3000,
+        courses={"shortcut-ioi": Course(steps=130, batch_size=48, warmup=20)},
     )
     model = Workshop(teachers["gpt2"], recipe=recipe).student("shortcut-ioi", seed=0).model
     found = {cue: measure(model, cued_task("ioi", cue), n_prompts=100, seed=0) for cue in ("agrees", "broken")}

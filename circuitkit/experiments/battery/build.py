@@ -175,7 +175,15 @@ class Workshop:
     def _lessons(self, spec: StudentSpec, seed: int) -> Lessons:
         tasks = {name: cue_lessons(name) if name == spec.cue else task for name, task in self._tasks.items()}
         recipe = self.recipe
-        return lessons(tasks, recipe.shares, self.teacher.tokenizer, n=recipe.n_rows, n_words=recipe.n_words, seed=seed)
+        return lessons(
+            tasks,
+            recipe.shares,
+            self.teacher.tokenizer,
+            n=recipe.n_rows,
+            n_first=recipe.n_first_rows,
+            n_words=recipe.n_words,
+            seed=seed,
+        )
 
     @cached_property
     def _pair_of_heads(self) -> tuple[Component, Component]:

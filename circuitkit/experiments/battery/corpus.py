@@ -35,6 +35,7 @@ def lessons(
     tokenizer: PreTrainedTokenizerBase,
     *,
     n: int,
+    n_first: int,
     n_words: int,
     seed: int,
 ) -> Lessons:
@@ -44,13 +45,14 @@ def lessons(
         tasks: The tasks by name; those that are filled from slots have few words in the first set.
         shares: Share of each task, 0 to 1.
         tokenizer: The students' tokenizer.
-        n: Rows of each set.
+        n: Rows of the second set.
+        n_first: Rows of the first set.
         n_words: Words of each list in the first set; sequences keep their elements.
         seed: Seed of the draw.
     """
     few = {name: _with_few_words(task, n_words, seed=seed) for name, task in tasks.items()}
     return Lessons(
-        first=_rows(few, shares, tokenizer, n=n, seed=FIRST_SEED + 2 * seed),
+        first=_rows(few, shares, tokenizer, n=n_first, seed=FIRST_SEED + 2 * seed),
         all=_rows(tasks, shares, tokenizer, n=n, seed=FIRST_SEED + 2 * seed + 1),
     )
 
