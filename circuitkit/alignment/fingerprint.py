@@ -11,8 +11,8 @@ from circuitkit.alignment.fingerprint_notices import fingerprint_notices
 from circuitkit.alignment.fingerprint_result import FORMS, FingerprintNull, FingerprintResult, FingerprintScore
 from circuitkit.alignment.fingerprint_score import (
     Effects,
-    basic_interval,
     centred_interval,
+    limit_interval,
     score,
     score_draws,
     shuffled_scores,
@@ -154,10 +154,12 @@ def score_with_intervals(
     scores: dict[str, FingerprintScore] = {}
     for form in FORMS:
         value = float(getattr(found, form))
-        interval = centred_interval if form == "ceiling" else basic_interval
-        scores[form] = FingerprintScore(
-            score=value, ci95=None if draws is None else interval(value, getattr(draws, form))
-        )
+        ci95 = None
+        if draws is not None and form == "ceiling":
+            ci95 = centred_interval(value, draws.ceiling)
+        elif draws is not None:
+            ci95 = limit_interval(value, getattr(draws, form), n_prompts=effects.n_prompts)
+        scores[form] = FingerprintScore(score=value, ci95=ci95)
     return scores, None if draws is None else float(draws.F.mean()) - scores["F"].score
 
 

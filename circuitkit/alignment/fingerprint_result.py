@@ -25,7 +25,7 @@ class FingerprintScore:
     Attributes:
         score: It.
         ci95: Bootstrap interval; None where intervals are off. Of the ceiling, at this number of prompts; of the
-            other forms, the basic interval of the score of very many prompts.
+            other forms, of the score of very many prompts, which noise does not lower.
     """
 
     score: float

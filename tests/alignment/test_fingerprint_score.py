@@ -18,8 +18,8 @@ from circuitkit.alignment.fingerprint_matching import (
 from circuitkit.alignment.fingerprint_score import (
     Effects,
     Half,
-    basic_interval,
     centred_interval,
+    limit_interval,
     profile_share,
     same_share,
     score,
@@ -143,8 +143,7 @@ def test_a_model_is_itself(seed, noise):
 
 def test_on_other_prompts_a_model_is_its_ceiling():
     effects = planted(3)
-    one, other = Effects(teacher=effects, student=effects, may=torch.ones(6, 6, dtype=torch.bool)).halves(seed=0)
-    halves = [effects[..., half].mean(-1)[None] for half in (one, other)]
+    halves = [effects[..., half].mean(-1)[None] for half in (range(12), range(12, 24))]
     found = same_share(*halves)
     assert float(found) == pytest.approx(share(halves[0][0], halves[1][0], range(6)))
     crossed = score_halves(
@@ -242,10 +241,63 @@ def test_draws_are_bootstraps_within_halves():
     assert float(constant.F.std()) < 1e-9 and bool((constant.ceiling > 1 - 1e-9).all())
 
 
-def test_the_basic_interval_by_hand():
-    assert basic_interval(0.8, torch.linspace(0.6, 0.8, 201), level=0.9) == pytest.approx((0.81 - 0.01, 0.99))
-    assert basic_interval(0.95, torch.linspace(0.5, 0.9, 101)) == pytest.approx((0.95, 1.0))
-    assert basic_interval(1.0, torch.ones(9)) == (1, 1)
+def test_the_interval_of_the_limit_by_hand():
+    # of 4 prompts Student's t has 3 degrees of freedom: 3.182, at level .5 .7649
+    found = limit_interval(0.5, torch.tensor([0.39, 0.41]), n_prompts=4)  # .1 below the score, deviation .01
+    assert found == pytest.approx((0.5, 0.5 + 0.24142 + 0.03182), abs=1e-5)  # it holds the score, below .55 - .03182
+    found = limit_interval(0.5, torch.tensor([0.45, 0.53]), n_prompts=4, level=0.5)  # .01 below, deviation .04
+    assert found == pytest.approx((0.5 + 0.005 - 0.030596, 0.5 + 0.024142 + 0.030596), abs=1e-5)
+    found = limit_interval(0.5, torch.tensor([0.47, 0.55]), n_prompts=4, level=0.5)  # above the score
+    assert found == pytest.approx((0.5 - 0.024142 - 0.030596, 0.5 - 0.005 + 0.030596), abs=1e-5)
+    assert limit_interval(0.95, torch.tensor([0.8, 0.9]), n_prompts=8)[1] == 1
+    assert limit_interval(1.0, torch.ones(9), n_prompts=8) == (1, 1)
+    assert limit_interval(0.4, torch.tensor([0.4]), n_prompts=4) == pytest.approx((0.4, 0.4))
+
+
+def test_the_interval_holds_the_score_of_very_many_prompts():
+    """Planted fingerprints: what they score without noise is known, and noise lowers every score."""
+    teacher, off = rand(6, 8, 1, seed=20), rand(6, 8, 1, seed=21)
+    off[:, ::2] = 0  # half of the effects are the same in both models
+    student, may = teacher + off, torch.ones(6, 6, dtype=torch.bool)
+    without = Half(teacher=teacher[None, ..., 0], student=student[None, ..., 0])
+    limit = score_halves(without, without, may=may)
+    held, below = dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0.0)
+    for sample in range(24):
+        both = Effects(
+            teacher=teacher + 0.5 * rand(6, 8, 24, seed=3000 + sample),
+            student=student + 0.5 * rand(6, 8, 24, seed=4000 + sample),
+            may=may,
+        )
+        found, draws = score(both, seed=sample), score_draws(both, n_draws=32, seed=sample)
+        for name in NAMES:
+            true, value = float(getattr(limit, name)), float(getattr(found, name))
+            low, high = limit_interval(value, getattr(draws, name), n_prompts=24)
+            held[name] += low <= true <= high
+            below[name] += (true - value) / 24
+    assert min(held.values()) >= 21 and min(below.values()) > 0.02, (held, below)
+
+
+def test_the_score_is_the_mean_over_splits():
+    """Four prompts can be split in three ways: the score is the mean of eight of these."""
+    both = Effects(teacher=planted(14, n_prompts=4), student=planted(15, n_prompts=4), may=torch.ones(6, 6).bool())
+    every = [
+        score_halves(
+            *(
+                Half(teacher=both.teacher[..., half].mean(-1)[None], student=both.student[..., half].mean(-1)[None])
+                for half in halves
+            ),
+            may=both.may,
+        )
+        for halves in (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
+    ]
+    for name in (*NAMES, "ceiling"):
+        parts = [float(getattr(one, name)) for one in every]
+        means = torch.stack([getattr(score(both, seed=seed), name)[0] for seed in range(4)])
+        assert min(parts) - 1e-9 <= float(means.min()) and float(means.max()) <= max(parts) + 1e-9
+        eighths = {
+            round((i * parts[0] + j * parts[1] + (8 - i - j) * parts[2]) / 8, 9) for i in range(9) for j in range(9 - i)
+        }
+        assert {round(value, 9) for value in means.tolist()} <= eighths
 
 
 def test_the_centred_interval_by_hand():
