@@ -234,7 +234,7 @@ def test_too_few_prompts_of_a_class_are_one_line(model):
     ask(model, build_batch(load_task("ioi"), model, n_prompts=needed), "IO", asking())
     with pytest.raises(OptionError, match="0 of 3 classes have 8 of the 15 prompts.*about 30 prompts"):
         balanced(["a"] * 4 + ["b"] * 7 + ["c"] * 4, seed=0, what="x")
-    with pytest.raises(OptionError, match="1 of 2 classes.*to about 80,"):  # the rare one is one in ten
+    with pytest.raises(OptionError, match="1 of 2 classes.*about 80 prompts"):  # the rare one is one in ten
         balanced(["a"] * 9 + ["b"], seed=0, what="x")
     with pytest.raises(OptionError, match="one class only"):
         balanced(["a"] * 9, seed=0, what="x")
