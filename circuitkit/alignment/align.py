@@ -1,12 +1,14 @@
 """Align a student with its teacher: the main job."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from circuitkit.alignment.comparison import Comparison
 from circuitkit.alignment.control import InitialisedControl, initialised_control
 from circuitkit.alignment.examples import pick_examples
+from circuitkit.alignment.fingerprint_beside import fingerprint_beside
 from circuitkit.alignment.inheritance import Inheritance, can_come_from, origin_notice, trace_inheritance
 from circuitkit.alignment.matching import Direction, Matching, MatchingMethod
 from circuitkit.alignment.notices import collect_warnings
@@ -16,7 +18,7 @@ from circuitkit.alignment.robustness import measure_robustness
 from circuitkit.alignment.score import alignment_score
 from circuitkit.alignment.scores import score_matching
 from circuitkit.alignment.screening import screened_score
-from circuitkit.alignment.settings import AlignSettings, BatchSize, NullOption
+from circuitkit.alignment.settings import AUTO, FINGERPRINT_PROMPTS, AlignSettings, BatchSize, NullOption
 from circuitkit.alignment.similarity.measure import choose_methods
 from circuitkit.alignment.similarity.types import SimilarityOption
 from circuitkit.core.errors import ModelError, OptionError
@@ -48,6 +50,9 @@ def align(
     bootstrap: int = 1000,
     null: NullOption | str = "shuffle",
     controls: bool = True,
+    fingerprint: bool = True,
+    fingerprint_components: str = AUTO,
+    fingerprint_prompts: int = FINGERPRINT_PROMPTS,
     seed: int = 0,
     batch_size: BatchSize = "auto",
     resume: Path | None = None,
@@ -57,7 +62,8 @@ def align(
     """Measure how far a student carries a teacher's mechanism on a task (Distilled Circuits, Eqs. 3-8).
 
     The score does not tell a student that can do the task from a broken copy of its teacher: read it beside
-    its null, the circuit alignment, both logit differences, and controls such as an untrained student.
+    its null, the circuit alignment, both logit differences, and controls such as an untrained student. On tasks with
+    counterfactual prompts the fingerprint score F is measured too, which compares what components do to the answer.
 
     Args:
         teacher: The teacher.
@@ -78,6 +84,12 @@ def align(
         null: `shuffle`, `random-student` (five further sweeps), `both` or `none`.
         controls: Also measure the student before distillation, where it is known which of the teacher's layers
             it was initialised from (one further sweep of the student).
+        fingerprint: Also compare fingerprints, where the task has counterfactual or corrupted prompts. Their sweep
+            patches every component kept in every group of positions from every kind of counterfactual, which takes
+            about as long as everything else together.
+        fingerprint_components: `all`; `top:K`, the K components of each model with the heaviest fingerprints; or
+            `auto`, all of models with up to 64 components and `top:64` of larger ones.
+        fingerprint_prompts: On how many of the prompts at most, 4 or more.
         seed: Seed of prompts, bootstrap, permutations and random students.
         batch_size: Rows run at a time.
         resume: Folder in which finished shards of the sweeps are kept and looked for.
@@ -102,6 +114,9 @@ def align(
         bootstrap=bootstrap,
         null=null,
         controls=controls,
+        fingerprint=fingerprint,
+        fingerprint_components=fingerprint_components,
+        fingerprint_prompts=fingerprint_prompts,
         seed=seed,
         batch_size=batch_size,
         data=task.data,
@@ -125,7 +140,9 @@ def align(
         progress=progress,
     )
     made_with = provenance(device=str(teacher.device), dtype=_dtypes(teacher, student), command=command)
-    return _run(job, student, made_with)
+    result = _run(job, student, made_with)
+    fingerprints, missing = fingerprint_beside(job, student, task, command=command)
+    return replace(result, fingerprint=fingerprints, warnings=(*result.warnings, *missing))
 
 
 def _run(job: Comparison, student_model: HookedModel, made_with: Mapping[str, Any]) -> AlignmentResult:

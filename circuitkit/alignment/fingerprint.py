@@ -42,6 +42,7 @@ def fingerprint(
     kinds: Sequence[str] | None = None,
     components: str = "all",
     bootstrap: int = 1000,
+    shuffles: int = SHUFFLES,
     random_students: int = 0,
     seed: int = 0,
     batch_size: BatchSize = "auto",
@@ -62,6 +63,7 @@ def fingerprint(
         kinds: Which of the task's counterfactual kinds to use; None is all.
         components: `all`, or `top:K`: the K components of each model with the heaviest fingerprints.
         bootstrap: Draws for the intervals; 0 for none.
+        shuffles: Draws of the null in which the student's fingerprints are shuffled; 0 for none.
         random_students: Students with fresh weights to measure as a further null, each with a sweep of its own.
         seed: Seed of prompts, halves, draws, shuffles, audited prompts and random students.
         batch_size: Rows run at a time.
@@ -75,7 +77,7 @@ def fingerprint(
         ModelError: Logits or gradients are not finite.
     """
     top = parse_choice(components)
-    for what, number in (("bootstrap draws", bootstrap), ("random students", random_students)):
+    for what, number in (("bootstrap draws", bootstrap), ("shuffles", shuffles), ("random students", random_students)):
         if number < 0:
             raise OptionError(f"Number of {what} {number} is too small; give 0 or more.")
     check_seed(seed)
@@ -97,7 +99,9 @@ def fingerprint(
     theirs, other_screen = job.measure(student, batches[1], "student fingerprints")
     effects = compared(ours, theirs)
     found, noise = score_with_intervals(effects, bootstrap=bootstrap, seed=seed)
-    nulls = {"shuffled": FingerprintNull.of(found["F"].score, shuffled_scores(effects, n=SHUFFLES, seed=seed))}
+    nulls: dict[str, FingerprintNull] = {}
+    if shuffles:
+        nulls["shuffled"] = FingerprintNull.of(found["F"].score, shuffled_scores(effects, n=shuffles, seed=seed))
     if random_students:
         scores = [
             job.score_random(ours, student, batches[1], f"random student {i + 1}/{random_students}", seed=seed + i)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from circuitkit.alignment.control import InitialisedControl
 from circuitkit.alignment.examples import Example
+from circuitkit.alignment.fingerprint_block import from_block
 from circuitkit.alignment.inheritance import Inheritance
 from circuitkit.alignment.matching import Matching
 from circuitkit.alignment.robustness import Robustness
@@ -62,6 +63,7 @@ def _fields(result: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, 
         "settings": result["settings"],
         "made_with": {key: result[key] for key in _MADE_WITH},
         "warnings": tuple(result["warnings"]),
+        "fingerprint": from_block(result, tensors),
     }
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from circuitkit.alignment.control import InitialisedControl
 from circuitkit.alignment.examples import Example
+from circuitkit.alignment.fingerprint_block import block_tensors, to_block
+from circuitkit.alignment.fingerprint_result import FingerprintResult
 from circuitkit.alignment.inheritance import Inheritance
 from circuitkit.alignment.matching import Matching
 from circuitkit.alignment.reading import read_alignment
@@ -18,6 +20,7 @@ from circuitkit.alignment.score import contributions
 from circuitkit.alignment.scores import AlignmentScores
 from circuitkit.alignment.screening import ScreenedScore, screened_score
 from circuitkit.alignment.similarity.types import Similarity
+from circuitkit.alignment.together import reading
 from circuitkit.core.run_directory import save_run
 from circuitkit.discovery.influence import Influence
 from circuitkit.discovery.normalize import influence_unit
@@ -43,6 +46,7 @@ class AlignmentResult:
         settings: Every option.
         made_with: Versions, device, dtype and command.
         warnings: Everything that a reader must see beside the numbers.
+        fingerprint: Fingerprints of both models and the score F; None if off, or if there are no counterfactuals.
     """
 
     teacher: Influence
@@ -58,6 +62,7 @@ class AlignmentResult:
     settings: Mapping[str, Any]
     made_with: Mapping[str, Any]
     warnings: tuple[str, ...]
+    fingerprint: FingerprintResult | None = None
 
     @property
     def score(self) -> float:
@@ -68,6 +73,15 @@ class AlignmentResult:
     def screen(self) -> ScreenedScore | None:
         """What was estimated, and its error in the score; None where everything was measured exactly."""
         return screened_score(self.matching, self.teacher, self.student, top_k=self.settings["top_k"])
+
+    @property
+    def reading(self) -> str | None:
+        """What A and F mean beside each other, in a sentence; None without F."""
+        if self.fingerprint is None:
+            return None
+        able = self.robustness.teacher is not None and self.robustness.student is not None
+        before = None if self.control is None else self.control.score
+        return reading(self.scores, before, self.fingerprint.scores, self.fingerprint.nulls, able=able)
 
     def pairs_frame(self) -> pd.DataFrame:
         """One row a matched pair, the teacher's most influential component first."""
@@ -105,6 +119,7 @@ class AlignmentResult:
                 for name, b in baselines.items()
             },
             "alignment": self.scores.to_dict(),
+            "fingerprint": self._fingerprint(),
             "controls": {"initialised_only": None if self.control is None else self.control.to_dict()},
             "robustness": self.robustness.to_dict(),
             "inheritance": None if self.inheritance is None else self.inheritance.to_dict(),
@@ -122,6 +137,10 @@ class AlignmentResult:
             },
             "examples": [example.to_dict() for example in self.examples],
         }
+
+    def _fingerprint(self) -> dict[str, Any] | None:
+        sentence = self.reading
+        return None if self.fingerprint is None or sentence is None else to_block(self.fingerprint, reading=sentence)
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
         """The tensors saved beside the JSON, and the names of their axes."""
@@ -144,6 +163,10 @@ class AlignmentResult:
             ):
                 tensors[f"example{i}.{name}_patterns"] = patterns
                 axes[f"example{i}.{name}_patterns"] = ("head_pair", "query", "key")
+        if self.fingerprint is not None:
+            own, their_axes = block_tensors(self.fingerprint)
+            tensors |= own
+            axes |= their_axes
         return tensors, axes
 
     def save(self, path: str | Path) -> Path:
@@ -166,9 +189,10 @@ class AlignmentResult:
     def __repr__(self) -> str:
         s = self.scores
         beside = "" if s.shuffle is None else f", shuffle null {s.shuffle.mean:.3f} (p = {s.shuffle.p:.3g})"
+        F = "" if self.fingerprint is None else f"; F = {self.fingerprint.F:.3f}"
         return (
             f"AlignmentResult({self.teacher.model.name!r} -> {self.student.model.name!r} on {self.task['name']}: "
-            f"A = {s.score:.3f}{beside})"
+            f"A = {s.score:.3f}{beside}{F})"
         )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from circuitkit.alignment.fingerprint_score import FEWEST_PROMPTS
+from circuitkit.alignment.fingerprint_screen import parse_choice
 from circuitkit.alignment.matching import Direction, MatchingMethod
 from circuitkit.alignment.similarity.types import SimilarityOption
 from circuitkit.core.errors import OptionError
@@ -13,6 +15,9 @@ from circuitkit.interventions.ablation import Ablation, parse_ablation
 
 NullOption = Literal["shuffle", "random-student", "both", "none"]
 BatchSize = int | Literal["auto"]
+AUTO = "auto"
+FINGERPRINT_PROMPTS = 64
+"""On how many prompts fingerprints are taken: their sweep is many times that of A, prompt by prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,9 @@ class AlignSettings:
         seed: Seed of prompts, bootstrap, permutations and random students.
         batch_size: Rows run at a time.
         data: The data file that took the place of the task's own, as typed; None where there was none.
+        fingerprint: Whether fingerprints are compared too.
+        fingerprint_components: Of which components: `all`, `top:K` or `auto`.
+        fingerprint_prompts: On how many prompts at most.
     """
 
     n_prompts: int
@@ -52,6 +60,9 @@ class AlignSettings:
     seed: int
     batch_size: BatchSize = "auto"
     data: str | None = None
+    fingerprint: bool = False
+    fingerprint_components: str = AUTO
+    fingerprint_prompts: int = FINGERPRINT_PROMPTS
 
     @classmethod
     def parse(
@@ -72,6 +83,9 @@ class AlignSettings:
         seed: int,
         batch_size: BatchSize,
         data: str | None,
+        fingerprint: bool = False,
+        fingerprint_components: str = AUTO,
+        fingerprint_prompts: int = FINGERPRINT_PROMPTS,
     ) -> "AlignSettings":
         """Check every option.
 
@@ -94,6 +108,9 @@ class AlignSettings:
             seed=check_seed(seed),
             batch_size=batch_size if batch_size == "auto" else _at_least("Batch size", batch_size, 1),
             data=data,
+            fingerprint=fingerprint,
+            fingerprint_components=_components(fingerprint_components),
+            fingerprint_prompts=_at_least("Number of fingerprint prompts", fingerprint_prompts, FEWEST_PROMPTS),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,6 +121,16 @@ class AlignSettings:
 def _one_of(what: str, given: str, choices: Any) -> Any:  # noqa: ANN401 - a Literal type and one of its values
     if given not in get_args(choices):
         raise OptionError(f"{what} {given!r} unknown; choose one of {', '.join(get_args(choices))}.")
+    return given
+
+
+def _components(given: str) -> str:
+    if given == AUTO:
+        return given
+    try:
+        parse_choice(given)
+    except OptionError as error:
+        raise OptionError(str(error).replace("give all,", "give auto, all,")) from error
     return given
 
 

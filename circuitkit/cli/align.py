@@ -53,6 +53,29 @@ def align(
     controls: Annotated[
         bool, typer.Option(help="Also score the student before distillation, where its origin is known.")
     ] = True,
+    fingerprint: Annotated[
+        bool,
+        typer.Option(
+            help="Also compare fingerprints (F): what components do to the answer under counterfactual prompts. "
+            "Takes about as long as everything else together."
+        ),
+    ] = True,
+    fingerprint_components: Annotated[
+        str,
+        typer.Option(
+            "--fingerprint-components",
+            help="all, or top:K: screen by gradients and measure the K heaviest exactly; auto: top:64 of models with "
+            "more than 64 components.",
+        ),
+    ] = "auto",
+    fingerprint_prompts: Annotated[
+        int,
+        typer.Option(
+            "--fingerprint-prompts",
+            help="Prompts for the fingerprints, at most --n-prompts; time grows with prompts x components kept x "
+            "kinds x places.",
+        ),
+    ] = 64,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -101,6 +124,9 @@ def align(
                         bootstrap=bootstrap,
                         null=null,
                         controls=controls,
+                        fingerprint=fingerprint,
+                        fingerprint_components=fingerprint_components,
+                        fingerprint_prompts=fingerprint_prompts,
                         seed=seed,
                         batch_size=rows_at_a_time,
                         resume=partial_folder(out),

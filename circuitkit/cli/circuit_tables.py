@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from circuitkit.cli.console import notice, stderr
-from circuitkit.cli.tables import interval
+from circuitkit.cli.numbers import interval
 from circuitkit.core.utf8 import printable
 from circuitkit.discovery.circuit import Circuit, NodeEffect
 from circuitkit.discovery.circuit_sweep import CircuitSweep

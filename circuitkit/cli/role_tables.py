@@ -6,7 +6,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from circuitkit.cli.console import notice, stderr
-from circuitkit.cli.tables import interval
+from circuitkit.cli.numbers import interval
 from circuitkit.core.utf8 import printable
 from circuitkit.roles.catalogue import ROLES, Role
 from circuitkit.roles.result import RoleResult

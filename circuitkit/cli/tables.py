@@ -7,6 +7,8 @@ from rich.text import Text
 
 from circuitkit.alignment.result import AlignmentResult
 from circuitkit.cli.console import notice, stderr
+from circuitkit.cli.fingerprint_lines import beside_table, fingerprint_lines
+from circuitkit.cli.numbers import interval, number
 from circuitkit.core.utf8 import printable
 from circuitkit.discovery.baseline import Baseline
 from circuitkit.discovery.influence import Influence
@@ -14,15 +16,14 @@ from circuitkit.discovery.influence import Influence
 TOP_PAIRS = 10
 
 
-def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
-    """`[low, high]`, or nothing where intervals are off."""
-    return "" if bounds is None else f"[{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
-
-
 def alignment_table(result: AlignmentResult) -> None:
     """Print the score with everything that must stand beside it, then the most influential pairs."""
     names = result.teacher.model.name, result.student.model.name
     stderr().print(_plain(f"{names[0]} -> {names[1]} on {result.task['name']}, {_prompts(result)}", "bold"))
+    if result.fingerprint is not None and result.reading is not None:
+        _print(beside_table(result, result.fingerprint))
+        for line in fingerprint_lines(result.fingerprint, reading=result.reading):
+            notice(line)
     _print(_figures(result))
     _print(_pairs(result))
     _warn(result.warnings)
@@ -31,7 +32,17 @@ def alignment_table(result: AlignmentResult) -> None:
 def task_table(results: Sequence[AlignmentResult]) -> None:
     """Print one line a task; `before` is the score of the student before distillation."""
     table = Table(
-        "task", "A", "95% interval", "null", "before", "A*", "circuit A", "teacher logit diff", "student logit diff"
+        "task",
+        "A",
+        "95% interval",
+        "null",
+        "before",
+        "A*",
+        "circuit A",
+        "F",
+        "95% interval",
+        "teacher logit diff",
+        "student logit diff",
     )
     for result in results:
         scores = result.scores
@@ -39,14 +50,18 @@ def task_table(results: Sequence[AlignmentResult]) -> None:
             _plain(str(result.task["name"])),
             f"{scores.score:.3f}",
             _plain(interval(scores.ci95)),
-            _number(None if scores.shuffle is None else scores.shuffle.mean),
-            _number(None if result.control is None else result.control.score),
-            _number(scores.calibrated),
-            _number(scores.circuit_alignment),
+            number(None if scores.shuffle is None else scores.shuffle.mean),
+            number(None if result.control is None else result.control.score),
+            number(scores.calibrated),
+            number(scores.circuit_alignment),
+            number(None if result.fingerprint is None else result.fingerprint.F),
+            _plain("" if result.fingerprint is None else interval(result.fingerprint.scores["F"].ci95)),
             *(f"{side.baseline.mean:.2f}" for side in (result.teacher, result.student)),
         )
     _print(table)
     for result in results:
+        if result.reading is not None:
+            notice(f"{result.task['name']}: {result.reading}")
         _warn(tuple(f"{result.task['name']}: {warning}" for warning in result.warnings))
 
 
@@ -66,18 +81,12 @@ def influence_table(result: Influence) -> None:
 def _figures(result: AlignmentResult) -> Table:
     scores, robust = result.scores, result.robustness
     table = Table(show_header=False)
-    rows = [
-        ("alignment A", f"{scores.score:.3f} {interval(scores.ci95)}"),
-        ("calibrated A*", _number(scores.calibrated)),
-        ("circuit alignment", f"{_number(scores.circuit_alignment)} {interval(scores.circuit_ci95)}"),
+    rows = [] if result.fingerprint is not None else _scores(result)
+    rows += [
+        ("calibrated A*", number(scores.calibrated)),
+        ("circuit alignment", f"{number(scores.circuit_alignment)} {interval(scores.circuit_ci95)}"),
         ("mean similarity", f"{scores.mean_similarity:.3f}"),
     ]
-    if scores.shuffle is not None:
-        rows.append(("null: influences shuffled", f"{scores.shuffle.mean:.3f} (p = {scores.shuffle.p:.3g})"))
-    if scores.random_student is not None:
-        rows.append(("null: random students", f"{scores.random_student.mean:.3f} (p = {scores.random_student.p:.3g})"))
-    if result.control is not None:
-        rows.append(("student before distillation", f"{result.control.score:.3f}"))
     rows += [
         ("teacher logit difference", _baseline(result.teacher.baseline)),
         ("student logit difference", _baseline(result.student.baseline)),
@@ -90,6 +99,19 @@ def _figures(result: AlignmentResult) -> Table:
     for name, value in rows:
         table.add_row(name, _plain(value))
     return table
+
+
+def _scores(result: AlignmentResult) -> list[tuple[str, str]]:
+    """A and what it is held against, where there is no F beside it."""
+    scores = result.scores
+    rows = [("alignment A", f"{scores.score:.3f} {interval(scores.ci95)}")]
+    if scores.shuffle is not None:
+        rows.append(("null: influences shuffled", f"{scores.shuffle.mean:.3f} (p = {scores.shuffle.p:.3g})"))
+    if scores.random_student is not None:
+        rows.append(("null: random students", f"{scores.random_student.mean:.3f} (p = {scores.random_student.p:.3g})"))
+    if result.control is not None:
+        rows.append(("student before distillation", f"{result.control.score:.3f}"))
+    return rows
 
 
 def _pairs(result: AlignmentResult) -> Table:
@@ -107,10 +129,6 @@ def _prompts(result: AlignmentResult) -> str:
 
 def _baseline(baseline: Baseline) -> str:
     return f"{baseline.mean:.2f} {interval(baseline.ci95, 2)}, {100 * baseline.accuracy:.0f}% right"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _plain(text: str, style: str = "") -> Text:

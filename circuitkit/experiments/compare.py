@@ -178,6 +178,7 @@ def compare(
         n_prompts=n_prompts,
         ablation=ablation,
         bootstrap=bootstrap,
+        fingerprint=False,
         seed=seed,
         batch_size=batch_size,
         resume=resume,

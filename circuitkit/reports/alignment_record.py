@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from circuitkit.reports.fingerprint_record import FingerprintRecord
 from circuitkit.reports.records import ComponentName, Effects, Estimate, Interval, ModelCard, Record, TaskCard
 
 
@@ -143,6 +144,7 @@ class AlignmentRecord(Record):
     inheritance: Inheritance | None = None
     unmatched: Unmatched = Unmatched()
     examples: tuple[Example, ...] = ()
+    fingerprint: FingerprintRecord | None = None
 
     @model_validator(mode="after")
     def _pairs_are_measured(self) -> "AlignmentRecord":

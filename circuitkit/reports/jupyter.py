@@ -7,6 +7,7 @@ from circuitkit.core.component import Component
 from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.cell_map import Cell, CellMap, shade
 from circuitkit.reports.circuit_summary import circuit_summary
+from circuitkit.reports.fingerprint_section import reaction_grid
 from circuitkit.reports.measure_views import label_maps_html, logit_lens_html, mlp_pca_html, mlp_similarity_html
 from circuitkit.reports.notebook_view import NotebookTable, notebook_view
 from circuitkit.reports.numerals import fixed, interval
@@ -42,9 +43,11 @@ def alignment_html(result: Mapping[str, Any]) -> str:
         )
         for pair in top
     ]
+    prints = record.fingerprint
     return notebook_view(
         verdict=alignment_verdict(record),
-        warnings=record.warnings,
+        warnings=(*record.warnings, *(() if prints is None else prints.notices)),
+        grids=() if prints is None else (reaction_grid(prints),),
         maps=(
             _cell_map(f"Teacher {record.teacher.name}", record.influence.teacher),
             _cell_map(f"Student {record.student.name}", record.influence.student),

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from circuitkit.reports.alignment_record import AlignmentRecord
 from circuitkit.reports.attention import attention_examples
+from circuitkit.reports.fingerprint_section import reaction_table, summaries
 from circuitkit.reports.histogram import drop_histogram
 from circuitkit.reports.key_figures import key_figures
 from circuitkit.reports.maps import Figure, influence_map, top_of_scale
@@ -64,6 +65,8 @@ def alignment_section(record: AlignmentRecord, *, prefix: str) -> tuple[Context,
         "maps": maps,
         "wiring": wiring(record),
         "inherited": [inherited(pair, record) for pair in record.pairs],
+        "reactions": None if record.fingerprint is None else reaction_table(record.fingerprint),
+        "reacting": None if record.fingerprint is None else summaries(record.fingerprint),
     }
     return context, maps
 
@@ -83,6 +86,7 @@ def table_page(result: Mapping[str, Any]) -> Context:
         "kicker": "Alignment of two models on several tasks",
         "verdict": table_verdict(records),
         "sections": sections,
+        "any_f": any(record.fingerprint for record in records),
         "figures": [figure.plain() for _, maps in built for figure in maps],
         "attention": [],
         "models": (first.teacher, first.student),

@@ -59,7 +59,13 @@ def alignment_verdict(record: AlignmentRecord) -> Verdict:
     """Headline and supporting sentences for one alignment result."""
     return Verdict(
         headline=_headline(record),
-        support=(_ability(record), _score(record.alignment), *_null(record.alignment), *_before(record)),
+        support=(
+            _ability(record),
+            _score(record.alignment),
+            *_null(record.alignment),
+            *_before(record),
+            *_fingerprint(record),
+        ),
         caution=CAUTION,
     )
 
@@ -134,6 +140,19 @@ def _before(record: AlignmentRecord) -> tuple[str, ...]:
     return (
         f"Before distillation, with the teacher's layers copied and nothing learned, the student scores "
         f"{fixed(before.score, 3)} at a logit difference of {fixed(before.logit_diff.mean)}: {reading}.",
+    )
+
+
+def _fingerprint(record: AlignmentRecord) -> tuple[str, ...]:
+    found = record.fingerprint
+    if found is None:
+        return ()
+    null = found.nulls.get("shuffled")
+    beside = "" if null is None else f"; with the student's fingerprints shuffled {fixed(null.mean, 3)}"
+    return (
+        f"The fingerprint score F, which compares what components do to the answer, is "
+        f"{with_interval(found.F.score, found.F.ci95, 3)}; the teacher against itself on other prompts "
+        f"{fixed(found.ceiling.score, 3)}{beside}.",
     )
 
 

@@ -174,6 +174,7 @@ def test_every_choice_runs(pair, task, matching, direction, normalize):
         normalize=normalize,
         influence_sign="abs",
         ablation="zero",
+        fingerprint=False,
         top_k=6,
         bootstrap=10,
     )
@@ -207,6 +208,9 @@ def test_top_k_without_a_common_type_is_an_error(pair, task, monkeypatch):
         ({"direction": "both"}, "choose one of teacher, student"),
         ({"top_k": 0}, "Top-k 0 is too small; give 1 or more"),
         ({"bootstrap": -1}, "bootstrap draws -1 is too small"),
+        ({"fingerprint_components": "best"}, "components 'best' not understood; give auto, all, or top:K"),
+        ({"fingerprint_components": "top:0"}, "components 'top:0' not understood"),
+        ({"fingerprint_prompts": 3}, "fingerprint prompts 3 is too small; give 4 or more"),
         ({"n_prompts": 0}, "Number of prompts 0 is too small"),
     ],
 )
@@ -299,7 +303,9 @@ def test_inherited_copies_are_found(pair, task):
     """A student that is the teacher's layers 0 and 2, untouched: every match of its heads follows the copy."""
     teacher, _ = pair
     student = cut_from(teacher, teacher.info.weights_sha256)
-    found = align(teacher, student, task, n_prompts=4, bootstrap=0, similarity="pattern", direction="student")
+    found = align(
+        teacher, student, task, n_prompts=4, bootstrap=0, similarity="pattern", direction="student", fingerprint=False
+    )
     first = [p for p in found.to_dict()["pairs"] if p["student"].startswith(("L0", "MLP0"))]
     assert all(p["teacher"] == p["student"] and p["similarity"] == pytest.approx(1) for p in first)
     assert found.inheritance is not None

@@ -36,7 +36,9 @@ def test_alignment_falls_as_noise_grows(name):
                 parameter.add_(level * parameter.std() * drawn[key])
 
         student = changed(teacher, add)
-        return align(teacher, student, task, n_prompts=32, bootstrap=0, null="none", controls=False).score
+        return align(
+            teacher, student, task, n_prompts=32, bootstrap=0, null="none", controls=False, fingerprint=False
+        ).score
 
     scores = [score(level) for level in NOISE]
     assert scores[0] == pytest.approx(1, abs=1e-6)

@@ -28,7 +28,13 @@ from circuitkit.tasks.loading import load_task
 
 Pair = tuple[str, str]
 PAIRS: list[Pair] = [("toy-gpt2", "toy-distilgpt2"), ("toy-bert", "toy-distilbert"), ("toy-llama", "toy-minitron")]
-OPTIONS: Mapping[str, object] = {"n_prompts": 64, "bootstrap": 0, "null": "none", "controls": False}
+OPTIONS: Mapping[str, object] = {
+    "n_prompts": 64,
+    "bootstrap": 0,
+    "null": "none",
+    "controls": False,
+    "fingerprint": False,
+}
 CLOSE = 0.005
 
 

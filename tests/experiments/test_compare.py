@@ -50,7 +50,7 @@ def test_each_part_is_what_its_own_call_gives(pair, task, result, reports):
     for circuit, model, batch in zip((result.teacher, result.student), pair, batches, strict=True):
         assert circuit.to_dict() == discover(model, batch, n_prompts=N, bootstrap=30, **FOUND).to_dict()
         assert circuit.model == model.info
-    aligned = align(*pair, task, n_prompts=N, bootstrap=30)
+    aligned = align(*pair, task, n_prompts=N, bootstrap=30, fingerprint=False)
     assert result.alignment.to_dict() == aligned.to_dict()
     stages = {stage.split(" ")[0] for stage, _, _ in reports}
     assert {"teacher", "student"} <= stages
@@ -139,7 +139,7 @@ def test_circuits_of_16_bit_models_are_found_in_float32_and_aligned_in_theirs(ta
         assert circuit.to_dict() == wanted.to_dict()
         assert circuit.made_with["dtype"] == "float32"
         assert model.dtype == torch.bfloat16
-    assert found.alignment.to_dict() == align(*pair, task, n_prompts=N, bootstrap=10).to_dict()
+    assert found.alignment.to_dict() == align(*pair, task, n_prompts=N, bootstrap=10, fingerprint=False).to_dict()
     assert found.alignment.made_with["dtype"] == "bfloat16"
     assert any("float32 arithmetic on its weights as stored in bfloat16" in w for w in found.warnings)
     rounded = compare(*pair, task, n_prompts=N, bootstrap=10, as_loaded=True, **FOUND)

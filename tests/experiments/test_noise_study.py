@@ -29,7 +29,14 @@ def pair(request):
 
 def aligned(pair, **options):
     return align(
-        pair.teacher_model, pair.student_model, pair.task, n_prompts=24, bootstrap=50, controls=False, **options
+        pair.teacher_model,
+        pair.student_model,
+        pair.task,
+        n_prompts=24,
+        bootstrap=50,
+        controls=False,
+        fingerprint=False,
+        **options,
     )
 
 

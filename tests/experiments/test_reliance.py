@@ -53,7 +53,7 @@ def test_the_study_holds_align_and_the_student_before_distillation():
     pair = make_pair()
     study = run_study("reliance", [pair])
     rows = study.frame("models").set_index("model")
-    alone = align(pair.teacher_model, pair.student_model, pair.task, n_prompts=24, bootstrap=50)
+    alone = align(pair.teacher_model, pair.student_model, pair.task, n_prompts=24, bootstrap=50, fingerprint=False)
     for who in ("teacher", "student"):
         kept = getattr(alone.robustness, who)
         assert rows.loc[who, "mean_drop"] == pytest.approx(kept.mean_drop)
