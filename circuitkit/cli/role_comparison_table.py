@@ -7,7 +7,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from circuitkit.cli.console import stderr
-from circuitkit.cli.numbers import interval
+from circuitkit.cli.tables import interval
 from circuitkit.core.utf8 import printable
 from circuitkit.experiments.role_changes import RoleChange
 from circuitkit.experiments.role_comparison import RoleComparison
