@@ -1,6 +1,7 @@
 """What notebooks show of a result: plain HTML without scripts, so that it survives export and distrust."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from circuitkit.core.component import Component
@@ -43,9 +44,11 @@ def alignment_html(result: Mapping[str, Any]) -> str:
         )
         for pair in top
     ]
-    prints = record.fingerprint
+    prints, verdict = record.fingerprint, alignment_verdict(record)
+    if prints is not None:
+        verdict = replace(verdict, support=(*verdict.support, prints.reading))
     return notebook_view(
-        verdict=alignment_verdict(record),
+        verdict=verdict,
         warnings=(*record.warnings, *(() if prints is None else prints.notices)),
         grids=() if prints is None else (reaction_grid(prints),),
         maps=(

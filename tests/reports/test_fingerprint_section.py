@@ -99,6 +99,7 @@ def test_page_and_notebook_show_both_scores_and_the_fingerprints(tmp_path):
     assert text.index("Fingerprint score F") < text.index("Robustness and brittleness")
     shown = alignment_html(result)
     assert "Fingerprints of 3 of 3 matches" in shown
+    assert READING in shown
     assert "The fingerprint score F" in shown and "0.700" in shown
     assert "<script" not in shown
 
