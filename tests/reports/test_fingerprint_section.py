@@ -104,6 +104,13 @@ def test_page_and_notebook_show_both_scores_and_the_fingerprints(tmp_path):
     assert "<script" not in shown
 
 
+def test_page_without_a_null_is_drawn(tmp_path):
+    run = save_run(
+        tmp_path / "run", alignment_result() | {"fingerprint": block() | {"nulls": {}}, "examples": []}, {}, {}
+    )
+    assert "A and F side by side" in report(run).read_text(encoding="utf-8")
+
+
 def test_without_fingerprints_nothing_is_said_of_them(tmp_path):
     run = save_run(tmp_path / "run", alignment_result() | {"examples": []}, {}, {})
     assert "ingerprint" not in report(run).read_text(encoding="utf-8").split("</style>")[1].split("<script")[0]
