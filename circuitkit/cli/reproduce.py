@@ -30,7 +30,14 @@ def reproduce(
         str | None, typer.Option("--tasks", "--task", "-t", help="Tasks with commas; those of the paper if not given.")
     ] = None,
     studies: Annotated[str | None, typer.Option("--studies", help="Experiments with commas; all if not given.")] = None,
-    n_prompts: options.Prompts = 384,
+    n_prompts: Annotated[
+        int | None,
+        typer.Option(
+            "--n-prompts",
+            "-n",
+            help="Prompts of each task; 384 if not given, 32 for pairs whose teacher has more than 200 heads and MLPs.",
+        ),
+    ] = None,
     bootstrap: options.Bootstrap = 1000,
     seed: options.Seed = 0,
     device: options.Device = "auto",

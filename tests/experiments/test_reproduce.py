@@ -85,6 +85,18 @@ def test_bad_options_are_told_in_a_line():
         reproduce(pairs="./nowhere:toy-gpt2")
 
 
+def test_large_pairs_are_run_on_few_prompts_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr("circuitkit.experiments.reproduce.plan.MANY_COMPONENTS", 19)  # the teacher has 20
+    said: list[str] = []
+    options = {"pairs": PAIR, "tasks": ["numerals"], "studies": ["robustness"], "bootstrap": 0, "device": "cpu"}
+    few = reproduce(**options, say=said.append).to_dict()
+    words = "32 prompts of each task instead of 384, as the teacher has 20 heads and MLPs; --n-prompts takes more."
+    assert few["tasks"][0]["n_prompts"] == 32
+    assert few["warnings"] == [f"{PAIR}: {words}"] == said[:1]
+    asked = reproduce(**options, n_prompts=16).to_dict()
+    assert asked["tasks"][0]["n_prompts"] == 16 and not asked["warnings"]
+
+
 def test_every_study_is_that_of_the_command(done):
     own = done.pairs[0].studies
     assert list(own) == [p.run for p in plan_studies(STUDIES, OPTIONS["tasks"])]

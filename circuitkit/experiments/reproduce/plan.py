@@ -9,7 +9,9 @@ from circuitkit.experiments.published.figures import PublishedPair
 
 TASKS = ("numerals", "numwords", "ioi")
 FACTS = "simpleqa"
-N_PROMPTS = 384
+N_PROMPTS, FEW_PROMPTS = 384, 32
+MANY_COMPONENTS = 200
+"""Pairs whose teacher has more are run on few prompts unless told otherwise: 384 would take hours on 2 cores."""
 EACH_TASK = ("robustness",)
 """Studies of one task that cost nothing beside the sweeps, and so are made for every task."""
 
@@ -30,6 +32,19 @@ class PlannedStudy:
     def run(self) -> str:
         """Name of its run within the pair."""
         return f"{self.name}-{self.tasks[0]}" if self.name in EACH_TASK else self.name
+
+
+def prompts_for(n_components: int) -> int:
+    """Prompts of each task where none are asked for, by the number of the teacher's heads and MLPs."""
+    return N_PROMPTS if n_components <= MANY_COMPONENTS else FEW_PROMPTS
+
+
+def few_prompts(n_components: int) -> str:
+    """What is said where they are fewer for the teacher's size."""
+    return (
+        f"{prompts_for(n_components)} prompts of each task instead of {N_PROMPTS}, as the teacher has {n_components} "
+        "heads and MLPs; --n-prompts takes more."
+    )
 
 
 def tasks_of(pair: PublishedPair | None) -> tuple[str, ...]:

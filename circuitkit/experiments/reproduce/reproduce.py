@@ -10,7 +10,7 @@ from circuitkit.core.provenance import provenance
 from circuitkit.core.seeds import check_seed
 from circuitkit.experiments.published.figures import PublishedPair, published
 from circuitkit.experiments.reproduce.pairs import PairNames, choose_pairs, parse_pairs
-from circuitkit.experiments.reproduce.plan import N_PROMPTS, plan_studies, tasks_of
+from circuitkit.experiments.reproduce.plan import plan_studies, tasks_of
 from circuitkit.experiments.reproduce.result import PairResult, Reproduction, run_folder
 from circuitkit.experiments.reproduce.run_pair import PairRun, RunOptions, Say, try_pair
 from circuitkit.models.architecture import class_name
@@ -29,7 +29,7 @@ def reproduce(
     pairs: str | Sequence[tuple[str, str]] | None = None,
     tasks: Sequence[str] | None = None,
     studies: Sequence[str] | None = None,
-    n_prompts: int = N_PROMPTS,
+    n_prompts: int | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
     device: str = "auto",
@@ -49,7 +49,7 @@ def reproduce(
         pairs: `T/S,T/S` or pairs of names; the paper's pairs and the embedded ones if not given.
         tasks: Tasks of every pair; numerals, numwords and ioi if not given, and simpleqa for Llama pairs.
         studies: Which studies; all if not given.
-        n_prompts: Prompts of each task.
+        n_prompts: Prompts of each task; 384 if not given, 32 for pairs whose teacher has more than 200 heads and MLPs.
         bootstrap: Draws for the intervals; 0 for none.
         seed: Seed of everything random.
         device: Device of the models.
@@ -126,9 +126,9 @@ def reproduce(
     )
 
 
-def _check(*, n_prompts: int, bootstrap: int) -> None:
+def _check(*, n_prompts: int | None, bootstrap: int) -> None:
     for what, value, least in (("prompts", n_prompts, 1), ("bootstrap draws", bootstrap, 0)):
-        if value < least:
+        if value is not None and value < least:
             raise OptionError(f"{value} {what} were asked for; give {least} or more.")
 
 

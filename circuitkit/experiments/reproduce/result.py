@@ -13,6 +13,7 @@ from circuitkit.experiments.reproduce.claims import judge_claims, pairs_in_order
 from circuitkit.experiments.reproduce.comparison import comparison_table, discrepancies_table
 from circuitkit.experiments.reproduce.measured import measured_figures
 from circuitkit.experiments.reproduce.pairs import PairNames, Skipped
+from circuitkit.experiments.reproduce.plan import N_PROMPTS, few_prompts, prompts_for
 from circuitkit.experiments.study import Study
 from circuitkit.experiments.study_figure import StudyFigure, figure_dict
 from circuitkit.experiments.study_table import Cell, Column, StudyTable
@@ -242,8 +243,15 @@ class Reproduction:
             "that says nothing yet of the models of the paper. Published figures beside them are of other models.",
             "tables": {name: table.to_dict() for name, table in self.tables.items()},
             "figures": {name: figure_dict(figure) for name, figure in self.figures.items()},
-            "warnings": [f"Not run: {one.what}: {one.why}" for one in self.skipped],
+            "warnings": [*self._fewer(), *(f"Not run: {one.what}: {one.why}" for one in self.skipped)],
         }
+
+    def _fewer(self) -> list[str]:
+        """Pairs that were run on fewer prompts for their size."""
+        sizes = {pair.names: next(iter(pair.studies.values())).models["teacher"] for pair in self.pairs}
+        counts = {names: int(m["n_layers"]) * (int(m["n_heads"]) + 1) for names, m in sizes.items()}
+        few = [(names, n) for names, n in counts.items() if prompts_for(n) < N_PROMPTS]
+        return [f"{names}: {few_prompts(n)}" for names, n in few] if self.settings["n_prompts"] is None else []
 
     def save(self, path: str | Path) -> Path:
         """Write a run directory that holds every study in one of its own.

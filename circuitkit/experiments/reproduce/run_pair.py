@@ -15,7 +15,7 @@ from circuitkit.experiments.experiment import run_study
 from circuitkit.experiments.pair import PairMeasurements, measure_pair
 from circuitkit.experiments.reproduce.finished import FinishedStudies, model_stamp
 from circuitkit.experiments.reproduce.pairs import PairNames, Skipped
-from circuitkit.experiments.reproduce.plan import PlannedStudy
+from circuitkit.experiments.reproduce.plan import N_PROMPTS, PlannedStudy, few_prompts, prompts_for
 from circuitkit.experiments.study import Study
 from circuitkit.models.hooked_model import HookedModel
 from circuitkit.models.loading import load_model
@@ -29,7 +29,7 @@ class RunOptions:
     """How every pair is run.
 
     Attributes:
-        n_prompts: Prompts of each task.
+        n_prompts: Prompts of each task; None for what the size of the teacher allows.
         bootstrap: Draws for the intervals.
         seed: Seed of everything random.
         device: Device of the models.
@@ -37,7 +37,7 @@ class RunOptions:
         batch_size: Rows run at a time.
     """
 
-    n_prompts: int
+    n_prompts: int | None
     bootstrap: int
     seed: int
     device: str
@@ -78,6 +78,16 @@ class PairRun:
         return teacher, student
 
     @cached_property
+    def n_prompts(self) -> int:
+        """Prompts of each task."""
+        if self.options.n_prompts is not None:
+            return self.options.n_prompts
+        n_components = len(self.models[0].components)
+        if (few := prompts_for(n_components)) < N_PROMPTS:
+            self.say(f"{self.names}: {few_prompts(n_components)}")
+        return few
+
+    @cached_property
     def _measured(self) -> dict[str, PairMeasurements]:
         return {}
 
@@ -92,7 +102,7 @@ class PairRun:
             self._measured[task] = measure_pair(
                 *self.models,
                 self.tasks[task],
-                n_prompts=o.n_prompts,
+                n_prompts=self.n_prompts,
                 bootstrap=o.bootstrap,
                 seed=o.seed,
                 batch_size=o.batch_size,
