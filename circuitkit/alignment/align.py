@@ -88,7 +88,7 @@ def align(
             patches every component kept in every group of positions from every kind of counterfactual, which takes
             about as long as everything else together.
         fingerprint_components: `all`; `top:K`, the K components of each model with the heaviest fingerprints; or
-            `auto`, all of models with up to 64 components and `top:64` of larger ones.
+            `auto`, all of models with up to 64 components and no fingerprints of larger ones.
         fingerprint_prompts: On how many of the prompts at most, 4 or more.
         seed: Seed of prompts, bootstrap, permutations and random students.
         batch_size: Rows run at a time.

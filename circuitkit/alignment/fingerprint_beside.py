@@ -10,7 +10,7 @@ from circuitkit.models.hooked_model import HookedModel
 from circuitkit.tasks.task import Task
 
 MOST_WHOLE = 64
-"""Models of up to so many components are measured whole; of larger ones, so many components are kept."""
+"""Models of up to so many components are measured unless told otherwise; larger ones only when asked."""
 
 
 def fingerprint_beside(
@@ -30,6 +30,12 @@ def fingerprint_beside(
     s = job.settings
     if not s.fingerprint:
         return None, ()
+    largest = max(len(job.teacher.components), len(student.components))
+    if s.fingerprint_components == AUTO and largest > MOST_WHOLE:
+        return None, (
+            f"F, the fingerprint score, was not computed: with {largest} heads and MLPs it may take longer than "
+            f"everything else together. --fingerprint-components top:{MOST_WHOLE} or all computes it.",
+        )
     if s.n_prompts < FEWEST_PROMPTS:
         return None, (f"F, the fingerprint score, was not computed: it needs {FEWEST_PROMPTS} prompts or more.",)
     try:
@@ -38,7 +44,7 @@ def fingerprint_beside(
             student,
             task,
             n_prompts=min(s.n_prompts, s.fingerprint_prompts),
-            components=chosen_components(s.fingerprint_components, job.teacher, student),
+            components="all" if s.fingerprint_components == AUTO else s.fingerprint_components,
             bootstrap=s.bootstrap,
             shuffles=0 if s.null == "none" else SHUFFLES,
             seed=s.seed,
@@ -50,14 +56,6 @@ def fingerprint_beside(
     except (TaskError, OptionError, ModelError) as error:
         return None, (f"F, the fingerprint score, was not computed: {error}",)
     return found, ()
-
-
-def chosen_components(choice: str, teacher: HookedModel, student: HookedModel) -> str:
-    """What `auto` comes to: all components of small models, the heaviest ones of large."""
-    if choice != AUTO:
-        return choice
-    largest = max(len(teacher.components), len(student.components))
-    return "all" if largest <= MOST_WHOLE else f"top:{MOST_WHOLE}"
 
 
 def patched_runs(found: FingerprintResult) -> dict[str, int]:

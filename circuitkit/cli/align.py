@@ -64,8 +64,8 @@ def align(
         str,
         typer.Option(
             "--fingerprint-components",
-            help="all, or top:K: screen by gradients and measure the K heaviest exactly; auto: top:64 of models with "
-            "more than 64 components.",
+            help="all, or top:K: screen by gradients and measure the K heaviest exactly; auto: all of models with up "
+            "to 64 heads and MLPs, none of larger ones.",
         ),
     ] = "auto",
     fingerprint_prompts: Annotated[

@@ -9,7 +9,7 @@ from tiny_models import build_raw
 
 from circuitkit.alignment.align import align
 from circuitkit.alignment.fingerprint import fingerprint
-from circuitkit.alignment.fingerprint_beside import chosen_components, patched_runs
+from circuitkit.alignment.fingerprint_beside import patched_runs
 from circuitkit.alignment.result import AlignmentResult
 from circuitkit.interventions import engine
 from circuitkit.models.embedded import embedded_path
@@ -142,10 +142,11 @@ def test_finished_shards_of_fingerprints_are_reused(pair, tmp_path, monkeypatch)
     assert not counted
 
 
-def test_large_models_are_screened(tiny_models):
-    model = tiny_models["gpt2"]
-    assert chosen_components("auto", model, model) == "all"
-    assert chosen_components("top:5", model, model) == "top:5"
-    raw = build_raw("gpt2", vocab_size=model.info.vocab_size, n_layers=14, seed=1)
-    large = wrap_model(raw, model.tokenizer, name="large")
-    assert chosen_components("auto", large, model) == "top:64"
+def test_large_models_get_fingerprints_when_asked(pair, monkeypatch):
+    largest = max(len(model.components) for model in pair)
+    monkeypatch.setattr("circuitkit.alignment.fingerprint_beside.MOST_WHOLE", largest - 1)
+    found = align(*pair, load_task("numerals"), **OPTIONS)
+    assert found.fingerprint is None
+    assert f"with {largest} heads and MLPs it may take longer" in found.warnings[-1]
+    asked = align(*pair, load_task("numerals"), **OPTIONS, fingerprint_components="top:3")
+    assert asked.fingerprint is not None and len(asked.fingerprint.teacher.components) == 3

@@ -95,6 +95,7 @@ def test_alignment_with_the_cut_student(real_model_dir, cut_dir, tmp_path, capsy
     result = json.loads(capsys.readouterr().out)
     assert (result["teacher"]["n_layers"], result["student"]["n_layers"]) == (30, 15)
     assert result["inheritance"]["map"]["14"] == 28
+    assert result["fingerprint"] is None and any("--fingerprint-components" in line for line in result["warnings"])
     # the student is nothing but copied layers: the control must say so
     assert result["controls"]["initialised_only"]["score"] == pytest.approx(result["alignment"]["score"], abs=1e-6)
     assert (out / "report.html").stat().st_size < 2_000_000
