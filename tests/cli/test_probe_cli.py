@@ -68,7 +68,7 @@ def test_an_interrupted_run_says_what_is_kept_and_goes_on(run, tmp_path, monkeyp
         (("-t", "ioi,numerals"), "one task only"),
         (("-t", "ioi", "--target", "IO,,S"), "empty name"),
         (("-t", "ioi", "--target", "nothing"), "none of task 'ioi'"),
-        (("-t", "ioi", "--target", "IO", "-n", "40"), "Raise --n-prompts"),
+        (("-t", "ioi", "--target", "IO", "-n", "40"), "Give about 256 prompts"),
         (("-t", "ioi", "--of", "pattern"), "pattern"),
         (("-t", "ioi", "--folds", "1"), "1 folds"),
         (("-t", "ioi", "--target", "IO", "--at", "nowhere"), "--at one of"),

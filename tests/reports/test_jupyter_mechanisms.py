@@ -18,6 +18,7 @@ from circuitkit.reports.probe_summary import probe_summary
 from circuitkit.reports.role_summary import role_summary
 from circuitkit.reports.study_summary import study_summary
 from circuitkit.reports.value_grid import MOST_COLUMNS, contrast, number_cell, value_cell
+from circuitkit.roles.catalogue import ROLES
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 VIEWS = {"roles": role_summary, "patching": patching_summary, "probes": probe_summary, "study": study_summary}
@@ -64,6 +65,11 @@ def test_views_have_no_scripts_and_say_the_headline(kind, measured):
     assert "ioi" in headline if kind != "study" else headline == measured[kind].title
 
 
+def _shown(result, name, role):
+    """The role as it is written: with what it does to the task where it may help or hurt."""
+    return role if ROLES[role].helps else f"{role} ({result.scores[name][role]['effect']})"
+
+
 def test_roles_show_every_component_and_every_claim(measured):
     result = measured["roles"]
     tree = parsed(role_summary(result.to_dict()))
@@ -72,9 +78,9 @@ def test_roles_show_every_component_and_every_claim(measured):
     for name, held in result.roles.items():
         component = ck.Component.parse(name)
         cell = grid[str(component.layer)]["MLP" if component.head is None else f"head {component.head}"]
-        assert (cell.text or "") == ", ".join(held)
+        assert (cell.text or "") == ", ".join(_shown(result, name, role) for role in held)
         assert cell.get("title").startswith(f"{name}: ")
-    claims = [(name, role) for name, held in result.roles.items() for role in held]
+    claims = [(name, _shown(result, name, role)) for name, held in result.roles.items() for role in held]
     assert claims and {tuple(row[:2]) for row in rows(tree)} == set(claims)
     values = result.influence.table()
     assert [row[-1] for row in rows(tree)] == sorted(
