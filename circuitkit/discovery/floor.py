@@ -1,7 +1,10 @@
 """How much of the model's logit difference a circuit must keep."""
 
+from jaxtyping import Float
+from torch import Tensor
+
 from circuitkit.core.errors import OptionError
-from circuitkit.discovery.baseline import measure_baseline
+from circuitkit.discovery.baseline import Baseline, measure_baseline
 from circuitkit.interventions.circuit_runner import CircuitRunner
 
 
@@ -24,11 +27,26 @@ def least_logit_diff(runner: CircuitRunner, threshold: float, *, option: str) ->
         raise OptionError(f"{option} {threshold:g} is not a share of the logit difference; give one between 0 and 1.")
     if "logit_diff" not in runner.clean:
         raise OptionError(f"A circuit must keep logit difference; measured was {', '.join(runner.clean)}.")
-    found = measure_baseline(runner.clean["logit_diff"], None)
+    found = check_able(runner.clean["logit_diff"], model=runner.model.info.name, task=runner.batch.task.name)
+    return (1 - threshold) * found.mean
+
+
+def check_able(clean: Float[Tensor, " prompt"], *, model: str, task: str) -> Baseline:
+    """The logit difference that a model's circuits are held against.
+
+    Args:
+        clean: Logit difference per prompt.
+        model: Name of the model.
+        task: Name of the task.
+
+    Raises:
+        OptionError: It is not clearly above 0.
+    """
+    found = measure_baseline(clean, None)
     if not found.clear:
         why = "one prompt has no standard error" if found.n_prompts == 1 else "that is not clearly above 0"
         raise OptionError(
-            f"Circuits keep a share of the mean logit difference; that of {runner.model.info.name!r} on "
-            f"{runner.batch.task.name} is {found.mean:.2f}, and {why}. Give a task that it does, or more --n-prompts."
+            f"Circuits keep a share of the mean logit difference; that of {model!r} on {task} is {found.mean:.2f}, "
+            f"and {why}. Give a task that it does, or more --n-prompts."
         )
-    return (1 - threshold) * found.mean
+    return found

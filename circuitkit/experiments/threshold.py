@@ -10,12 +10,14 @@ from circuitkit.core.progress import Progress, silent
 from circuitkit.discovery.circuit import Circuit
 from circuitkit.discovery.circuit_sweep import PARAMETERS, CircuitSweep, sweep_circuits
 from circuitkit.discovery.discover import N_PROMPTS, discover
+from circuitkit.discovery.floor import check_able
 from circuitkit.experiments.make_study import make_study
 from circuitkit.experiments.pair import PairMeasurements
 from circuitkit.experiments.study import Study
 from circuitkit.experiments.study_figure import Chart, Series, Who
 from circuitkit.experiments.study_options import StudyOptions
 from circuitkit.experiments.study_table import Cell, Column, StudyTable
+from circuitkit.interventions.rows import clean_logit_diff
 from circuitkit.tasks.batch import PromptBatch
 from circuitkit.tasks.describe import describe_task
 
@@ -44,6 +46,7 @@ def threshold_study(pairs: Sequence[PairMeasurements], options: StudyOptions, *,
     if method not in SEARCHES:
         raise OptionError(f"--search {method!r} has no threshold to sweep; choose one of {', '.join(SEARCHES)}.")
     batches = _batches(pair)
+    _check_both(pair, batches)
     sweeps = {
         who: _sweep(pair, who, batch, method=method, values=values, progress=progress)
         for who, batch in zip(("teacher", "student"), batches, strict=True)
@@ -85,6 +88,20 @@ def _batches(pair: PairMeasurements) -> tuple[PromptBatch, PromptBatch]:
         seed=pair.settings.seed,
         need_corrupted=pair.settings.ablation.needs_corrupted,
     )
+
+
+def _check_both(pair: PairMeasurements, batches: tuple[PromptBatch, PromptBatch]) -> None:
+    """Refuse a pair before the searches of one model, if the other does not do the task.
+
+    Raises:
+        OptionError: One of them does not.
+    """
+    models = pair.teacher_model, pair.student_model
+    for who, model, batch in zip(("teacher", "student"), models, batches, strict=True):
+        try:
+            check_able(clean_logit_diff(model, batch), model=model.info.name, task=batch.task.name)
+        except OptionError as error:
+            raise OptionError(f"In the {who}: {error}") from error
 
 
 def _most_prompts(pair: PairMeasurements) -> int:

@@ -65,3 +65,14 @@ def test_bad_searches_are_refused_in_one_line():
         run_study("threshold", [pair], StudyOptions(search="acdc"))
     with pytest.raises(OptionError, match=r"In the teacher: 1\.5 cannot be a threshold"):
         run_study("threshold", [pair], StudyOptions(levels=(1.5,)))
+
+
+def test_a_student_that_cannot_do_the_task_is_refused_before_any_search(monkeypatch: pytest.MonkeyPatch):
+    pair = make_pair("toy-gpt2", "toy-gpt2", n_prompts=8, bootstrap=0)
+    searched: list[str] = []
+    monkeypatch.setattr("circuitkit.experiments.threshold.discover", lambda *_, **__: searched.append("once"))
+    true = pair.student_model.answer_logits
+    monkeypatch.setattr(pair.student_model, "answer_logits", lambda *a, **k: -true(*a, **k))
+    with pytest.raises(OptionError, match="In the student: Circuits keep a share .* not clearly above 0"):
+        run_study("threshold", [pair], StudyOptions(levels=(0.5,)))
+    assert not searched
